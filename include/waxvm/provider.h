@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// The interface between the supervisor and one way to isolate. Embedders can implement it too;
+// tests/conformance/ holds the suite that every implementation must pass.
+#ifndef WAXVM_PROVIDER_H_
+#define WAXVM_PROVIDER_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "waxvm/access.h"
+#include "waxvm/fault.h"
+#include "waxvm/grant.h"
+#include "waxvm/limits.h"
+#include "waxvm/program.h"
+
+namespace waxvm {
+
+/// What stands between the program and the host, weakest first.
+enum class IsolationClass {
+  kNone,     ///< the embedder's own process: for tests and trusted code
+  kProcess,  ///< the host kernel's namespaces and filters
+  kMicroVm,  ///< hardware or paravirtual virtualisation; no host system call is reachable
+};
+
+/// "none", "process", "microvm".
+std::string_view IsolationName(IsolationClass isolation);
+
+/// What a provider is and is not, for people and for policy.
+struct ProviderInfo {
+  std::string name;
+  IsolationClass isolation = IsolationClass::kNone;
+  /// One sentence: what the boundary is made of on this host.
+  std::string mechanism;
+  std::vector<std::string> protects_against;
+  std::vector<std::string> does_not_protect_against;
+  /// What it cannot withhold, by resource name: "clock", "rdtsc", "rdrand", "fifo" …
+  std::vector<std::string> ambient;
+  /// The limits that it can enforce; setting any other is refused.
+  std::vector<LimitKind> enforceable_limits;
+};
+
+enum class Stream { kOutput, kError };
+
+/// Takes what a program writes, in order, on the thread in Resume. A status other than OK ends
+/// the run with that status. The output limit has been applied already.
+using OutputWriter = std::function<absl::Status(Stream stream, std::string_view data)>;
+
+/// A host folder or file, opened (O_PATH) and checked, under a path inside the instance.
+struct FileMount {
+  std::shared_ptr<const int> host_fd = {};
+  std::string host_path = {};   ///< for messages only
+  std::string guest_path = {};  ///< absolute, normalised
+  bool is_directory = true;
+  Rights rights = Rights::kReadOnly;
+};
+
+/// Everything an instance is made from. Filled by the supervisor from RunOptions.
+struct InstanceSpec {
+  explicit InstanceSpec(Program p) : program(std::move(p)) {}
+
+  Program program;
+  std::vector<std::string> arguments;    ///< argv, argv[0] included
+  std::vector<std::string> environment;  ///< "NAME=value"
+  Limits limits;
+  /// Null: not granted. `host_clock` and `host_random` tell that the source is the host's own.
+  std::shared_ptr<ClockSource> clock;
+  std::shared_ptr<RandomSource> random;
+  bool host_clock = false;
+  bool host_random = false;
+  std::vector<FileMount> mounts;
+  bool host_functions_granted = false;
+  /// Standard input, owned by the caller and open until the instance is gone; -1: empty.
+  int input_fd = -1;
+  OutputWriter output;
+  /// Owned by the caller, outlives the instance.
+  AccessGate* gate = nullptr;
+};
+
+/// The program calls a host function and waits for Instance::CompleteHostCall.
+struct HostCallRequest {
+  std::string name;
+  std::string request;
+};
+struct Exited {
+  int code = 0;  ///< 0 to 255
+};
+struct LimitReached {
+  LimitKind limit = LimitKind::kMemory;
+};
+struct Stopped {};
+
+/// What happened when Resume returned. All but HostCallRequest are final.
+using Event = std::variant<HostCallRequest, Exited, Fault, LimitReached, Stopped>;
+
+/// What was measured so far; an empty field could not be measured.
+struct Usage {
+  std::optional<std::chrono::nanoseconds> cpu_time = {};
+  std::optional<std::uint64_t> peak_memory_bytes = {};
+  std::optional<std::uint64_t> vm_exits = {};
+  std::uint64_t output_bytes = 0;
+};
+
+/// One running program. Destroying it ends the program and frees everything it held; when the
+/// destructor returns no process, thread, descriptor or mapping of it is left.
+/// Thread safety: Stop may be called from any thread at any time before destruction; everything
+/// else from one thread at a time.
+class Instance {
+ public:
+  virtual ~Instance() = default;
+
+  /// Runs the program until its next event. Blocks. The calling thread is the program's (a
+  /// microVM's vCPU thread). Errors: what the provider itself could not do; then the instance
+  /// can only be destroyed. Must not be called again after a final event (kFailedPrecondition).
+  virtual absl::StatusOr<Event> Resume() = 0;
+
+  /// Answers the HostCallRequest that Resume returned; call Resume next.
+  /// Errors: kFailedPrecondition when none is pending.
+  virtual absl::Status CompleteHostCall(const absl::StatusOr<std::string>& reply) = 0;
+
+  /// Makes the current or next Resume return Stopped, soon.
+  virtual void Stop() = 0;
+
+  virtual Usage usage() const = 0;
+};
+
+/// One way to isolate. Thread safety: all methods may be called from any thread at once.
+class Provider {
+ public:
+  virtual ~Provider() = default;
+
+  virtual ProviderInfo info() const = 0;
+
+  /// OK, or kUnavailable with the exact reason and the remedy. Cheap after the first call.
+  virtual absl::Status Available() const = 0;
+
+  /// Makes an instance, ready to Resume. Errors: kUnavailable as Available; kInvalidArgument for
+  /// a limit it cannot enforce, a program of a kind it cannot run, or a source it cannot inject;
+  /// kResourceExhausted when the host is out of something. Never falls back to anything weaker.
+  virtual absl::StatusOr<std::unique_ptr<Instance>> Create(const InstanceSpec& spec) = 0;
+};
+
+}  // namespace waxvm
+
+#endif  // WAXVM_PROVIDER_H_
