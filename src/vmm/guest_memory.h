@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef WAXVM_SRC_VMM_GUEST_MEMORY_H_
+#define WAXVM_SRC_VMM_GUEST_MEMORY_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "src/base/checked.h"
+#include "src/base/mapping.h"
+#include "src/base/memory_account.h"
+#include "src/kvm/kvm.h"
+
+namespace waxvm::vmm {
+
+inline constexpr std::uint64_t kLargePageBytes = std::uint64_t{2} << 20;
+
+/// A guest-physical address.
+using GuestPhysical = std::uint64_t;
+
+/// The physical memory of one virtual machine: hands out frames, each charged to the account.
+/// Address space for the whole limit is reserved at once; memory slots (which cost the kernel
+/// memory for every page they could hold) are added as frames are needed, and the host pays for
+/// a page when somebody first touches it.
+/// Thread safety: none; used by the instance's thread.
+class GuestMemory {
+ public:
+  /// Memory of `vm`, bounded by `account`. Both outlive this object, and the VM must be gone
+  /// before it. Errors: kResourceExhausted, kInternal.
+  static absl::StatusOr<std::unique_ptr<GuestMemory>> Create(const kvm::Vm& vm, MemoryAccount& account);
+
+  /// A zeroed frame of 4 KiB; empty when the limit is met.
+  std::optional<GuestPhysical> AllocateFrame();
+  /// The same without a charge, for the page tables of a split large page. Their number is
+  /// bounded by the frames that were charged.
+  std::optional<GuestPhysical> AllocateUnchargedFrame();
+  /// A zeroed frame of 2 MiB, aligned, backed by a huge page of the host where it can; empty when
+  /// there is none.
+  std::optional<GuestPhysical> AllocateLargeFrame();
+
+  /// Gives `count` adjacent small frames back. Their contents are gone and nothing maps them
+  /// when this returns: on a machine that shadows page tables it drops the shadow entries.
+  void FreeFrames(GuestPhysical first, std::uint64_t count);
+  void FreeLargeFrame(GuestPhysical frame);
+
+  /// Makes the hypervisor forget how it maps the host pages of a range, so that the next guest
+  /// access consults the guest's page tables again. Contents stay.
+  void DropMappings(GuestPhysical start, std::uint64_t bytes);
+
+  /// Host address of a frame; stays inside the vmm module.
+  std::byte* At(GuestPhysical address) const { return memory_.data() + address; }
+
+  /// Bytes that the host holds for the guest right now.
+  std::uint64_t ResidentBytes() const;
+  /// The highest ResidentBytes seen, looking now and whenever much was given back.
+  std::uint64_t PeakResidentBytes();
+
+  /// Bytes of the account that frames take.
+  std::uint64_t charged_bytes() const { return charged_bytes_; }
+  std::uint64_t FreeBytes() const { return account_->free_bytes(); }
+
+ private:
+  GuestMemory(const kvm::Vm& vm, MemoryAccount& account, Mapping memory)
+      : vm_(&vm), account_(&account), memory_(std::move(memory)) {}
+  bool Grow(std::uint64_t end);
+  std::optional<GuestPhysical> TakeSmall();
+  bool Charge(std::uint64_t bytes);
+  void Release(std::uint64_t bytes);
+
+  const kvm::Vm* vm_;
+  MemoryAccount* account_;
+  Mapping memory_;
+  std::uint64_t slots_end_ = 0;  ///< guest-physical end of the slots made so far
+  std::uint32_t slot_count_ = 0;
+  std::uint64_t next_ = 0;  ///< first frame never handed out
+  std::vector<GuestPhysical> free_small_;
+  std::vector<GuestPhysical> free_large_;
+  std::uint64_t charged_bytes_ = 0;
+  std::uint64_t peak_resident_bytes_ = 0;
+};
+
+}  // namespace waxvm::vmm
+
+#endif  // WAXVM_SRC_VMM_GUEST_MEMORY_H_

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/vmm/kick.h"
+
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "src/base/status.h"
+
+namespace waxvm::vmm {
+namespace {
+
+using std::chrono::nanoseconds;
+
+// A kick that arrives just before the deadline it stands for is repeated soon.
+constexpr nanoseconds kRepeat = std::chrono::milliseconds(5);
+
+timespec ToTimespec(nanoseconds time) {
+  return {.tv_sec = static_cast<time_t>(time.count() / 1'000'000'000),
+          .tv_nsec = static_cast<long>(time.count() % 1'000'000'000)};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Kick>> Kick::Create(int signal_offset) {
+  const int signal = SIGRTMIN + signal_offset;
+  if (signal_offset < 0 || signal > SIGRTMAX)
+    return InvalidArgument("kick_signal_offset is %d; 0 to %d are real-time signals", signal_offset,
+                           SIGRTMAX - SIGRTMIN);
+  UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event) return ErrnoStatus(errno, "eventfd");
+  return std::unique_ptr<Kick>(new Kick(signal, std::move(event)));
+}
+
+Kick::~Kick() = default;
+
+absl::Status Kick::StartTimer(clockid_t clock, nanoseconds after, timer_t& timer) {
+  sigevent event{};
+  event.sigev_notify = SIGEV_THREAD_ID;
+  event.sigev_signo = signal_;
+  event._sigev_un._tid = static_cast<pid_t>(::syscall(SYS_gettid));
+  if (::timer_create(clock, &event, &timer) != 0) return ErrnoStatus(errno, "timer_create");
+  itimerspec when{};
+  when.it_value = ToTimespec(std::max(after, nanoseconds(1)));
+  when.it_interval = ToTimespec(kRepeat);
+  if (::timer_settime(timer, 0, &when, nullptr) != 0) {
+    const absl::Status status = ErrnoStatus(errno, "timer_settime");
+    ::timer_delete(timer);
+    return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Kick::Enter(std::optional<Clock::time_point> wall, std::optional<nanoseconds> cpu) {
+  sigset_t mine;
+  sigemptyset(&mine);
+  sigaddset(&mine, signal_);
+  if (const int error = ::pthread_sigmask(SIG_BLOCK, &mine, &outer_mask_); error != 0)
+    return ErrnoStatus(error, "pthread_sigmask");
+  // The kernel's signal set is the first 64 bits of the C library's.
+  std::memcpy(&run_mask_, &outer_mask_, sizeof run_mask_);
+  run_mask_ &= ~(std::uint64_t{1} << (signal_ - 1));
+  {
+    const MutexLock lock(mutex_);
+    thread_ = static_cast<pid_t>(::syscall(SYS_gettid));
+  }
+  wall_ = wall;
+  timer_t timer;
+  if (wall) {
+    absl::Status status = StartTimer(CLOCK_MONOTONIC, *wall - Clock::now(), timer);
+    if (!status.ok()) return Leave(), status;
+    wall_timer_ = timer;
+  }
+  if (cpu) {
+    absl::Status status = StartTimer(CLOCK_THREAD_CPUTIME_ID, *cpu, timer);
+    if (!status.ok()) return Leave(), status;
+    cpu_timer_ = timer;
+  }
+  return absl::OkStatus();
+}
+
+void Kick::Leave() {
+  for (std::optional<timer_t>* timer : {&wall_timer_, &cpu_timer_}) {
+    if (*timer) ::timer_delete(**timer);
+    timer->reset();
+  }
+  {
+    const MutexLock lock(mutex_);
+    thread_ = 0;
+  }
+  Consume();
+  ::pthread_sigmask(SIG_SETMASK, &outer_mask_, nullptr);
+}
+
+void Kick::Consume() {
+  sigset_t mine;
+  sigemptyset(&mine);
+  sigaddset(&mine, signal_);
+  const timespec now{};
+  while (::sigtimedwait(&mine, nullptr, &now) == signal_) {
+  }
+}
+
+void Kick::Request() {
+  requested_.store(true, std::memory_order_release);
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(event_.get(), &one, sizeof one);
+  const MutexLock lock(mutex_);
+  if (thread_ != 0) ::syscall(SYS_tgkill, ::getpid(), thread_, signal_);
+}
+
+int Kick::Wait(std::span<pollfd> descriptors, std::optional<nanoseconds> timeout) {
+  std::vector<pollfd> all(descriptors.begin(), descriptors.end());
+  all.push_back({.fd = event_.get(), .events = POLLIN, .revents = 0});
+  const std::optional<Clock::time_point> end =
+      timeout ? std::optional(Clock::now() + std::min(*timeout, nanoseconds(std::chrono::hours(24 * 365))))
+              : std::nullopt;
+  for (;;) {
+    std::optional<Clock::time_point> until = end;
+    if (wall_ && (!until || *wall_ < *until)) until = wall_;
+    timespec left{};
+    if (until) left = ToTimespec(std::max(nanoseconds(0), nanoseconds(*until - Clock::now())));
+    const int ready = ::ppoll(all.data(), all.size(), until ? &left : nullptr, nullptr);
+    if (requested() || (wall_ && Clock::now() >= *wall_)) return -EINTR;
+    if (ready < 0 && errno != EINTR) return -errno;
+    if (ready > 0) {
+      std::copy_n(all.begin(), descriptors.size(), descriptors.begin());
+      return ready;
+    }
+    if (end && Clock::now() >= *end) return 0;
+  }
+}
+
+}  // namespace waxvm::vmm

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/vmm/machine.h"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "src/base/status.h"
+#include "src/base/strings.h"
+
+extern "C" {
+extern const std::byte waxvm_stub_start[];
+extern const std::byte waxvm_stub_end[];
+extern const std::byte waxvm_stub_syscall_paravirtual[];
+extern const std::byte waxvm_stub_syscall_hardware[];
+extern const std::byte waxvm_stub_flush_syscall[];
+extern const std::byte waxvm_stub_flush_exception[];
+extern const std::byte waxvm_stub_flush_exception_code[];
+extern const std::byte waxvm_stub_saved_rax[];
+extern const std::byte waxvm_stub_exceptions[];
+extern const std::byte waxvm_stub_answers[];
+}
+
+namespace waxvm::vmm {
+namespace {
+
+// The machine's own pages, below the 64 KiB where no program may map anything; page 0 is absent.
+constexpr GuestVirtual kDescriptorAddress = 0x1000;
+constexpr GuestVirtual kStubAddress = 0x2000;
+constexpr GuestVirtual kStackAddress = 0x3000;
+// Inside the descriptor page. The TSS is followed by the bitmap of ports 0 to 0xff and a byte of
+// ones that ends it.
+constexpr std::uint64_t kTssOffset = 0x80;
+constexpr std::uint64_t kBitmapOffset = 0x68;
+constexpr std::uint64_t kBitmapBytes = 32;
+constexpr std::uint64_t kIdtOffset = 0x200;
+// On the stack page: double faults get a stack of their own.
+constexpr std::uint64_t kInterruptStackTop = kStackAddress + 0xff0;
+constexpr std::uint64_t kDoubleFaultStackTop = kStackAddress + 0x7f0;
+
+constexpr int kVectors = 32;
+constexpr int kStubBytes = 16;
+constexpr std::uint32_t kVectorsWithErrorCode = 0x60227d00;
+constexpr int kGeneralProtection = 13;
+constexpr int kDoubleFault = 8;
+
+constexpr std::uint16_t kPortSystemCall = 0xf0;
+constexpr std::uint16_t kPortException = 0xf1;
+
+constexpr std::uint16_t kKernelCode = 0x08;
+constexpr std::uint16_t kUserData = 0x20 | 3;
+constexpr std::uint16_t kUserCode = 0x28 | 3;
+constexpr std::uint16_t kTss = 0x30;
+
+constexpr std::uint32_t kMsrStar = 0xc0000081;
+constexpr std::uint32_t kMsrLstar = 0xc0000082;
+constexpr std::uint32_t kMsrSyscallMask = 0xc0000084;
+// Cleared on entry to ring 0: trap, interrupt, direction, nested task, alignment check.
+constexpr std::uint64_t kSyscallFlagMask = 0x100 | 0x200 | 0x400 | 0x4000 | 0x40000;
+constexpr std::uint64_t kFlagInterrupt = 0x202;
+
+constexpr std::uint64_t kCr4Tsd = 1 << 2;
+constexpr std::uint64_t kCr4Base = (1 << 5) | (1 << 9) | (1 << 10);  // PAE, OSFXSR, OSXMMEXCPT
+constexpr std::uint64_t kCr0 = 0x80050033;  // PG, AM, WP, NE, ET, MP, PE
+constexpr std::uint64_t kEfer = 0xd01;      // NXE, LMA, LME, SCE
+
+constexpr std::int32_t kLeave = -4096;
+constexpr std::int32_t kSetFsBase = -4097;
+constexpr std::uint32_t kArchPrctl = 158;
+
+std::uint64_t StubOffset(const std::byte* symbol) {
+  return static_cast<std::uint64_t>(symbol - waxvm_stub_start);
+}
+
+template <typename T>
+void Put(std::byte* at, T value) {
+  std::memcpy(at, &value, sizeof value);
+}
+
+// AMD64 APM volume 2, figure 4-24: a 64-bit interrupt gate.
+void PutGate(std::byte* idt, int vector, std::uint64_t handler, int stack_table, int ring) {
+  std::byte* gate = idt + 16 * vector;
+  Put<std::uint16_t>(gate, static_cast<std::uint16_t>(handler));
+  Put<std::uint16_t>(gate + 2, kKernelCode);
+  Put<std::uint16_t>(gate + 4,
+                     static_cast<std::uint16_t>(0x8e00 | (ring << 13) | stack_table));
+  Put<std::uint16_t>(gate + 6, static_cast<std::uint16_t>(handler >> 16));
+  Put<std::uint32_t>(gate + 8, static_cast<std::uint32_t>(handler >> 32));
+}
+
+void FillDescriptorPage(std::byte* page, bool open_system_call_port) {
+  const std::array<std::uint64_t, 8> gdt = {
+      0,
+      0x00af9b000000ffff,  // 0x08 ring-0 code
+      0x00cf93000000ffff,  // 0x10 ring-0 data
+      0,
+      0x00cff3000000ffff,  // 0x20 ring-3 data
+      0x00affb000000ffff,  // 0x28 ring-3 code
+      (kBitmapOffset + kBitmapBytes) | ((kDescriptorAddress + kTssOffset) << 16) |
+          (std::uint64_t{0x8b} << 40),  // 0x30 busy TSS below 16 MiB
+      0,
+  };
+  std::memcpy(page, gdt.data(), sizeof gdt);
+  std::byte* tss = page + kTssOffset;
+  Put<std::uint64_t>(tss + 0x04, kInterruptStackTop);
+  Put<std::uint64_t>(tss + 0x24, kDoubleFaultStackTop);
+  Put<std::uint16_t>(tss + 0x66, kBitmapOffset);
+  std::memset(tss + kBitmapOffset, 0xff, kBitmapBytes + 1);
+  if (open_system_call_port)
+    tss[kBitmapOffset + kPortSystemCall / 8] &= ~(std::byte{1} << (kPortSystemCall % 8));
+  const std::uint64_t stubs = kStubAddress + StubOffset(waxvm_stub_exceptions);
+  for (int vector = 0; vector < kVectors; ++vector) {
+    // Ring 3 may raise the breakpoint and overflow exceptions by instruction, nothing else.
+    const int ring = vector == 3 || vector == 4 ? 3 : 0;
+    PutGate(page + kIdtOffset, vector, stubs + static_cast<std::uint64_t>(vector * kStubBytes),
+            vector == kDoubleFault ? 1 : 0, ring);
+  }
+}
+
+void FillStubPage(std::byte* page, bool can_set_fs_base, std::span<const FixedAnswer> answers) {
+  std::memcpy(page, waxvm_stub_start,
+              static_cast<std::size_t>(waxvm_stub_end - waxvm_stub_start));
+  std::byte* table = page + StubOffset(waxvm_stub_answers);
+  for (const FixedAnswer& answer : answers)
+    if (answer.number < 512 && answer.value > kLeave)
+      Put<std::int32_t>(table + 4 * answer.number, answer.value);
+  if (can_set_fs_base) Put<std::int32_t>(table + 4 * kArchPrctl, kSetFsBase);
+}
+
+kvm_segment Segment(std::uint16_t selector, std::uint8_t type, std::uint8_t ring, bool code) {
+  kvm_segment segment{};
+  segment.limit = 0xffffffff;
+  segment.selector = selector;
+  segment.type = type;
+  segment.present = 1;
+  segment.dpl = ring;
+  segment.s = 1;
+  segment.g = 1;
+  segment.l = code;
+  segment.db = !code;
+  return segment;
+}
+
+void HideRandomInstructions(kvm::CpuidTable& table) {
+  for (std::uint32_t i = 0; i < table.count; ++i) {
+    kvm_cpuid_entry2& entry = table.entries[i];
+    if (entry.function == 1) entry.ecx &= ~(1u << 30);                       // RDRAND
+    if (entry.function == 7 && entry.index == 0) entry.ebx &= ~(1u << 18);  // RDSEED
+  }
+}
+
+}  // namespace
+
+std::uint64_t ControlRegister4(const HostTraits& traits, bool trap_rdtsc) {
+  std::uint64_t cr4 = kCr4Base | (traits.optional_cr4 & (kCr4FsGsBase | kCr4OsXsave));
+  // The paravirtual system-call stub is a user page that ring 0 may have to read.
+  if (traits.kind == VmKind::kHardware) cr4 |= traits.optional_cr4 & (kCr4Umip | kCr4Smep);
+  return trap_rdtsc ? cr4 | kCr4Tsd : cr4;
+}
+
+absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(const kvm::System& system,
+                                                         const HostTraits& traits,
+                                                         MemoryAccount& account,
+                                                         const MachineOptions& options) {
+  WAXVM_ASSIGN_OR_RETURN(kvm::Vm made, system.CreateVm());
+  auto vm = std::make_unique<kvm::Vm>(std::move(made));
+  WAXVM_ASSIGN_OR_RETURN(std::unique_ptr<GuestMemory> memory, GuestMemory::Create(*vm, account));
+  WAXVM_ASSIGN_OR_RETURN(PageTable pages, PageTable::Create(*memory));
+  WAXVM_ASSIGN_OR_RETURN(kvm::Vcpu vcpu, vm->CreateVcpu(system, 0));
+  std::unique_ptr<Machine> machine(new Machine(traits, std::move(memory), std::move(pages),
+                                               std::move(vm), std::move(vcpu)));
+  WAXVM_RETURN_IF_ERROR(machine->BuildSystemPages(options));
+  WAXVM_RETURN_IF_ERROR(machine->SetUpVcpu(options));
+  return machine;
+}
+
+absl::Status Machine::BuildSystemPages(const MachineOptions& options) {
+  const auto descriptors = memory_->AllocateFrame();
+  const auto stubs = memory_->AllocateFrame();
+  const auto stack = memory_->AllocateFrame();
+  const bool paravirtual = traits_.kind == VmKind::kParavirtual;
+  if (!descriptors || !stubs || !stack ||
+      !pages_.MapSystemPage(kDescriptorAddress, *descriptors, /*user=*/false, /*write=*/false) ||
+      !pages_.MapSystemPage(kStubAddress, *stubs, /*user=*/paravirtual, /*write=*/false) ||
+      !pages_.MapSystemPage(kStackAddress, *stack, /*user=*/false, /*write=*/true))
+    return absl::ResourceExhaustedError(
+        "the memory limit does not leave room for the machine itself (about 64 KiB)");
+  stub_frame_ = *stubs;
+  stack_frame_ = *stack;
+  FillDescriptorPage(memory_->At(*descriptors), paravirtual);
+  FillStubPage(memory_->At(*stubs), paravirtual && traits_.has_fsgsbase, options.fixed_answers);
+  return absl::OkStatus();
+}
+
+absl::Status Machine::SetUpVcpu(const MachineOptions& options) {
+  if (options.hide_rdrand && traits_.has_rdrand) {
+    kvm::CpuidTable table = traits_.cpuid;
+    HideRandomInstructions(table);
+    WAXVM_RETURN_IF_ERROR(vcpu_.SetCpuid(table));
+  } else {
+    WAXVM_RETURN_IF_ERROR(vcpu_.SetCpuid(traits_.cpuid));
+  }
+  cr4_ = ControlRegister4(traits_, options.trap_rdtsc);
+  if ((cr4_ & kCr4OsXsave) != 0) WAXVM_RETURN_IF_ERROR(vcpu_.SetXcr0(traits_.xcr0));
+  const bool hardware = traits_.kind == VmKind::kHardware;
+  const std::byte* entry = hardware ? waxvm_stub_syscall_hardware : waxvm_stub_syscall_paravirtual;
+  // STAR: syscall loads 0x08 and 0x10, sysret 0x2b and 0x23.
+  WAXVM_RETURN_IF_ERROR(vcpu_.SetMsrs({{kMsrStar, std::uint64_t{0x00180008} << 32},
+                                       {kMsrLstar, kStubAddress + StubOffset(entry)},
+                                       {kMsrSyscallMask, hardware ? kSyscallFlagMask : 0}}));
+  vcpu_.run().kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+  return absl::OkStatus();
+}
+
+// What KVM has still to do for the last `in` or `out` would otherwise be done to the new registers.
+void Machine::CompletePendingIo() {
+  vcpu_.run().immediate_exit = 1;
+  vcpu_.Run();
+  vcpu_.run().immediate_exit = 0;
+}
+
+void Machine::Start(std::uint64_t instruction_pointer, std::uint64_t stack_pointer) {
+  if (exits_ != 0) CompletePendingIo();
+  kvm_sregs& special = synced().sregs;
+  special = traits_.reset_sregs;
+  special.cr0 = kCr0;
+  special.cr3 = pages_.root();
+  special.cr4 = cr4_;
+  special.efer = kEfer;
+  special.cs = Segment(kUserCode, 11, 3, /*code=*/true);
+  special.ds = special.es = special.fs = special.gs = special.ss =
+      Segment(kUserData, 3, 3, /*code=*/false);
+  special.gdt.base = kDescriptorAddress;
+  special.gdt.limit = 63;
+  special.idt.base = kDescriptorAddress + kIdtOffset;
+  special.idt.limit = 16 * kVectors - 1;
+  special.tr = kvm_segment{};
+  special.tr.base = kDescriptorAddress + kTssOffset;
+  special.tr.limit = kBitmapOffset + kBitmapBytes;
+  special.tr.selector = kTss;
+  special.tr.type = 11;
+  special.tr.present = 1;
+  kvm_regs& general = synced().regs;
+  general = kvm_regs{};
+  general.rip = instruction_pointer;
+  general.rsp = stack_pointer;
+  general.rflags = kFlagInterrupt;
+  vcpu_.run().kvm_dirty_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+  stop_ = Stop::kNowhere;
+}
+
+Exit Machine::Run() {
+  // A hypervisor that shadows page tables was told by Revoke; real hardware has a TLB as well.
+  if (pages_.TakeFlushPending() && traits_.kind == VmKind::kHardware) ReturnThroughFlush();
+  stop_ = Stop::kNowhere;
+  const int error = vcpu_.Run();
+  kvm_run& run = vcpu_.run();
+  if (error == EINTR || error == EAGAIN) return {.kind = Exit::Kind::kInterrupted};
+  ++exits_;
+  run.kvm_dirty_regs = 0;
+  user_ = synced().regs;
+  if (error != 0)
+    return {.kind = Exit::Kind::kFailed,
+            .detail = absl::StrFormat("KVM_RUN: %s", ErrnoStatus(error, "error").message())};
+  switch (run.exit_reason) {
+    case KVM_EXIT_IO:
+      return DecodeDoorbell();
+    case KVM_EXIT_SHUTDOWN:
+      return {.kind = Exit::Kind::kShutdown};
+    case KVM_EXIT_INTR:
+      return {.kind = Exit::Kind::kInterrupted};
+    case KVM_EXIT_INTERNAL_ERROR:
+      return {.kind = Exit::Kind::kFailed,
+              .detail = absl::StrFormat("KVM internal error, suberror %d", run.internal.suberror)};
+    default:
+      return {.kind = Exit::Kind::kFailed,
+              .detail = absl::StrFormat("KVM exit reason %d", run.exit_reason)};
+  }
+}
+
+// A doorbell is believed only where the stubs ring it: a program on paravirtual KVM can execute
+// `out` to the open port itself, and gets the fault that it would get elsewhere.
+Exit Machine::DecodeDoorbell() {
+  const kvm_run& run = vcpu_.run();
+  const bool ring3 = (synced().sregs.cs.selector & 3) == 3;
+  const bool hardware = traits_.kind == VmKind::kHardware;
+  const std::uint64_t offset = user_.rip - kStubAddress;
+  const std::uint64_t entry = StubOffset(hardware ? waxvm_stub_syscall_hardware
+                                                  : waxvm_stub_syscall_paravirtual);
+  const std::uint64_t entry_end =
+      StubOffset(hardware ? waxvm_stub_flush_syscall : waxvm_stub_syscall_hardware);
+  const bool doorbell = run.io.direction == KVM_EXIT_IO_OUT && run.io.size == 1;
+  if (doorbell && run.io.port == kPortSystemCall && offset >= entry && offset < entry_end &&
+      !(hardware && ring3)) {
+    stop_ = Stop::kSystemCall;
+    user_.rip = user_.rcx;
+    user_.rflags = hardware ? user_.r11 : user_.rflags;
+    return {.kind = Exit::Kind::kSystemCall};
+  }
+  const std::uint64_t first = StubOffset(waxvm_stub_exceptions);
+  if (doorbell && run.io.port == kPortException && !ring3 && offset >= first &&
+      offset < first + kVectors * kStubBytes)
+    return DecodeException(offset - first);
+  return {.kind = Exit::Kind::kException, .vector = kGeneralProtection};
+}
+
+Exit Machine::DecodeException(std::uint64_t stub_offset) {
+  Exit exit{.kind = Exit::Kind::kException, .vector = static_cast<int>(stub_offset / kStubBytes)};
+  const bool with_code = ((kVectorsWithErrorCode >> exit.vector) & 1) != 0;
+  const std::uint64_t words = with_code ? 6 : 5;
+  const std::uint64_t offset = user_.rsp - kStackAddress;
+  if (offset > kPageBytes - words * 8)
+    return {.kind = Exit::Kind::kFailed,
+            .detail = absl::StrFormat("exception %d with the stack at %#x", exit.vector, user_.rsp)};
+  std::uint64_t frame[6];  // [error code], rip, cs, rflags, rsp, ss
+  std::memcpy(frame, memory_->At(stack_frame_) + offset, words * 8);
+  const std::uint64_t* interrupted = with_code ? frame + 1 : frame;
+  exit.error_code = with_code ? frame[0] : 0;
+  exit.address = synced().sregs.cr2;
+  user_.rip = interrupted[0];
+  user_.rflags = interrupted[2];
+  user_.rsp = interrupted[3];
+  if ((interrupted[1] & 3) != 3)
+    return {.kind = Exit::Kind::kFailed,
+            .detail = absl::StrFormat("exception %d in ring 0 at %#x", exit.vector, user_.rip)};
+  stop_ = with_code ? Stop::kExceptionWithCode : Stop::kException;
+  return exit;
+}
+
+void Machine::ReturnThroughFlush() {
+  const std::byte* way = nullptr;
+  switch (stop_) {
+    case Stop::kNowhere:
+      return;  // nothing has run since, so nothing is cached
+    case Stop::kSystemCall:
+      way = waxvm_stub_flush_syscall;
+      break;
+    case Stop::kException:
+      way = waxvm_stub_flush_exception;
+      break;
+    case Stop::kExceptionWithCode:
+      way = waxvm_stub_flush_exception_code;
+      break;
+  }
+  Put<std::uint64_t>(memory_->At(stub_frame_) + StubOffset(waxvm_stub_saved_rax),
+                     synced().regs.rax);
+  synced().regs.rip = kStubAddress + StubOffset(way);
+  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+}
+
+UserRegisters Machine::registers() const {
+  UserRegisters result;
+  result.general = user_;
+  result.fs_base = synced().sregs.fs.base;
+  result.gs_base = synced().sregs.gs.base;
+  return result;
+}
+
+void Machine::SetSystemCallResult(std::int64_t value) {
+  synced().regs.rax = static_cast<std::uint64_t>(value);
+  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+}
+
+void Machine::SetFsBase(std::uint64_t address) {
+  synced().sregs.fs.base = address;
+  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+}
+
+void Machine::SetGsBase(std::uint64_t address) {
+  synced().sregs.gs.base = address;
+  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+}
+
+}  // namespace waxvm::vmm

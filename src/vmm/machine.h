@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef WAXVM_SRC_VMM_MACHINE_H_
+#define WAXVM_SRC_VMM_MACHINE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "src/base/memory_account.h"
+#include "src/kvm/kvm.h"
+#include "src/vmm/guest_memory.h"
+#include "src/vmm/page_table.h"
+
+namespace waxvm::vmm {
+
+/// How `syscall` behaves in ring 3, which decides what the stubs look like.
+enum class VmKind { kHardware, kParavirtual };
+
+/// What this host's KVM does, found out once by running a tiny guest (ProbeHost).
+struct HostTraits {
+  VmKind kind = VmKind::kParavirtual;
+  bool traps_rdtsc = false;  ///< CR4.TSD is honoured
+  bool has_rdrand = false;    ///< executes in ring 3, whatever CPUID says
+  bool has_fsgsbase = false;  ///< wrfsbase executes in ring 3
+  std::uint64_t optional_cr4 = 0;  ///< those of kOptionalCr4 that KVM accepts
+  std::uint64_t xcr0 = 3;  ///< x87 and SSE; AVX and AVX-512 where the host has them
+  kvm::CpuidTable cpuid;   ///< as offered, without what waxvm keeps away from guests
+  kvm_sregs reset_sregs{};  ///< of a vCPU that was just made
+};
+
+inline constexpr std::uint64_t kCr4Umip = 1 << 11;
+inline constexpr std::uint64_t kCr4FsGsBase = 1 << 16;
+inline constexpr std::uint64_t kCr4OsXsave = 1 << 18;
+inline constexpr std::uint64_t kCr4Smep = 1 << 20;
+inline constexpr std::uint64_t kOptionalCr4[] = {kCr4Umip, kCr4FsGsBase, kCr4OsXsave, kCr4Smep};
+
+/// The CR4 that guests of a host with these traits run with.
+std::uint64_t ControlRegister4(const HostTraits& traits, bool trap_rdtsc);
+
+/// Opens /dev/kvm's possibilities and tries them. Blocks: for a few milliseconds.
+/// Errors: kUnavailable with what is missing.
+absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system);
+
+/// A system call that is answered inside the guest: its number and its constant answer.
+struct FixedAnswer {
+  std::uint32_t number;
+  std::int32_t value;  ///< above -4096
+};
+
+struct MachineOptions {
+  bool trap_rdtsc = false;
+  bool hide_rdrand = false;  ///< from CPUID; the instruction itself cannot be withheld
+  std::span<const FixedAnswer> fixed_answers = {};
+};
+
+/// Ring-3 registers, wherever the vCPU stopped.
+struct UserRegisters {
+  kvm_regs general{};  ///< rip, rsp and rflags are ring 3's
+  std::uint64_t fs_base = 0;
+  std::uint64_t gs_base = 0;
+};
+
+/// Why the guest stopped.
+struct Exit {
+  enum class Kind {
+    kSystemCall,
+    kException,    ///< vector, error_code, and for a page fault the address
+    kInterrupted,  ///< a kick or another signal
+    kShutdown,     ///< triple fault
+    kFailed,       ///< KVM could not execute it; `detail` says what it reported
+  };
+  Kind kind = Kind::kFailed;
+  int vector = 0;
+  std::uint64_t error_code = 0;
+  std::uint64_t address = 0;
+  std::string detail = {};
+};
+
+/// One virtual machine with one vCPU, set up so that a program runs in ring 3 and ring 0 holds
+/// nothing but the stubs. Thread safety: none; used by the instance's thread.
+/// Spec: AMD64 Architecture Programmer's Manual volume 2, chapters 4 to 8; shared by both kinds
+/// of KVM as docs/design.md explains.
+class Machine {
+ public:
+  /// `system`, `traits` and `account` outlive the machine.
+  static absl::StatusOr<std::unique_ptr<Machine>> Create(const kvm::System& system,
+                                                         const HostTraits& traits,
+                                                         MemoryAccount& account,
+                                                         const MachineOptions& options);
+
+  PageTable& pages() { return pages_; }
+  GuestMemory& memory() { return *memory_; }
+
+  /// The first instruction and the stack pointer of ring 3.
+  void Start(std::uint64_t instruction_pointer, std::uint64_t stack_pointer);
+
+  /// Runs the guest until it stops. Blocks.
+  Exit Run();
+
+  /// Registers of the last exit. After a system call rax holds its number.
+  UserRegisters registers() const;
+
+  /// The result of the system call that stopped the guest; the next Run returns with it.
+  void SetSystemCallResult(std::int64_t value);
+  void SetFsBase(std::uint64_t address);
+  void SetGsBase(std::uint64_t address);
+
+  absl::Status SetSignalMask(std::uint64_t mask) { return vcpu_.SetSignalMask(mask); }
+  std::uint64_t exits() const { return exits_; }
+
+ private:
+  friend absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system);
+
+  enum class Stop { kNowhere, kSystemCall, kException, kExceptionWithCode };
+
+  Machine(const HostTraits& traits, std::unique_ptr<GuestMemory> memory, PageTable pages,
+          std::unique_ptr<kvm::Vm> vm, kvm::Vcpu vcpu)
+      : traits_(traits),
+        memory_(std::move(memory)),
+        pages_(std::move(pages)),
+        vm_(std::move(vm)),
+        vcpu_(std::move(vcpu)) {}
+  absl::Status BuildSystemPages(const MachineOptions& options);
+  absl::Status SetUpVcpu(const MachineOptions& options);
+  Exit DecodeDoorbell();
+  Exit DecodeException(std::uint64_t stub_offset);
+  void ReturnThroughFlush();
+  void CompletePendingIo();
+  kvm_sync_regs& synced() const { return vcpu_.run().s.regs; }
+
+  // Destroyed in reverse: the vCPU and the VM go before the memory they use.
+  const HostTraits& traits_;
+  std::unique_ptr<GuestMemory> memory_;
+  PageTable pages_;
+  std::unique_ptr<kvm::Vm> vm_;
+  kvm::Vcpu vcpu_;
+  GuestPhysical stub_frame_ = 0;
+  GuestPhysical stack_frame_ = 0;
+  std::uint64_t cr4_ = 0;
+  std::uint64_t exits_ = 0;
+  Stop stop_ = Stop::kNowhere;
+  kvm_regs user_{};  ///< ring 3's view at the last exit
+};
+
+}  // namespace waxvm::vmm
+
+#endif  // WAXVM_SRC_VMM_MACHINE_H_

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs guests of a few instructions on this host's KVM, of whichever kind it is.
+#include "src/vmm/machine.h"
+
+#include <signal.h>
+
+#include <chrono>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "src/vmm/kick.h"
+
+namespace waxvm::vmm {
+namespace {
+
+using std::chrono_literals::operator""ms;
+
+constexpr GuestVirtual kCode = 0x400000;
+constexpr GuestVirtual kData = 0x10000000;
+constexpr GuestVirtual kStack = 0x500000;
+constexpr std::uint64_t kMemoryBytes = 64 << 20;
+constexpr PageAccess kReadWrite{.read = true, .write = true};
+constexpr PageAccess kReadOnly{.read = true};
+constexpr PageAccess kAll{.read = true, .write = true, .execute = true};
+constexpr int kPageFault = 14;
+// No stub answers this call: it means "done".
+constexpr std::uint32_t kDone = 600;
+
+// Machine code, instruction by instruction.
+class Code {
+ public:
+  Code& Bytes(std::initializer_list<int> bytes) {
+    for (const int byte : bytes) bytes_.push_back(static_cast<std::byte>(byte));
+    return *this;
+  }
+  Code& SetRdi(std::uint64_t value) { return Bytes({0x48, 0xbf}).Immediate(value, 8); }
+  Code& SetRsi(std::uint64_t value) { return Bytes({0x48, 0xbe}).Immediate(value, 8); }
+  Code& SetEax(std::uint32_t value) { return Bytes({0xb8}).Immediate(value, 4); }
+  Code& Store() { return Bytes({0x48, 0x89, 0x37}); }     // mov %rsi, (%rdi)
+  Code& Load() { return Bytes({0x48, 0x8b, 0x1f}); }      // mov (%rdi), %rbx
+  Code& SystemCall() { return Bytes({0x0f, 0x05}); }
+  Code& CopyRaxToRbx() { return Bytes({0x48, 0x89, 0xc3}); }
+  Code& Done() { return SetEax(kDone).SystemCall(); }
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  Code& Immediate(std::uint64_t value, int count) {
+    for (int i = 0; i < count; ++i) bytes_.push_back(static_cast<std::byte>(value >> (8 * i)));
+    return *this;
+  }
+  std::vector<std::byte> bytes_;
+};
+
+class MachineTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto system = kvm::System::Open();
+    if (!system.ok()) GTEST_SKIP() << system.status();
+    system_.emplace(*std::move(system));
+    auto traits = ProbeHost(*system_);
+    if (!traits.ok()) GTEST_SKIP() << traits.status();
+    traits_ = *std::move(traits);
+    Make({});
+  }
+
+  void Make(const MachineOptions& options) {
+    machine_.reset();
+    account_.emplace(kMemoryBytes);
+    auto machine = Machine::Create(*system_, traits_, *account_, options);
+    ASSERT_TRUE(machine.ok()) << machine.status();
+    machine_ = *std::move(machine);
+    ASSERT_TRUE(pages().Populate(kCode, kPageBytes, kAll));
+    ASSERT_TRUE(pages().Populate(kStack - kPageBytes, kPageBytes, kReadWrite));
+  }
+
+  PageTable& pages() { return machine_->pages(); }
+
+  // Runs `code` from its start to its next stop.
+  Exit Run(const Code& code) {
+    pages().CopyTo(kCode, code.bytes());
+    machine_->Start(kCode, kStack);
+    return machine_->Run();
+  }
+  bool IsDone(const Exit& exit) {
+    return exit.kind == Exit::Kind::kSystemCall && machine_->registers().general.rax == kDone;
+  }
+  bool CanStore(GuestVirtual address, std::uint64_t value = 1) {
+    const Exit exit = Run(Code().SetRdi(address).SetRsi(value).Store().Done());
+    if (IsDone(exit)) return true;
+    EXPECT_EQ(exit.kind, Exit::Kind::kException) << exit.detail;
+    EXPECT_EQ(exit.vector, kPageFault);
+    EXPECT_EQ(exit.address, address);
+    return false;
+  }
+  std::optional<std::uint64_t> Load(GuestVirtual address) {
+    const Exit exit = Run(Code().SetRdi(address).Load().Done());
+    if (IsDone(exit)) return machine_->registers().general.rbx;
+    EXPECT_EQ(exit.kind, Exit::Kind::kException) << exit.detail;
+    EXPECT_EQ(exit.vector, kPageFault);
+    return std::nullopt;
+  }
+
+  std::optional<kvm::System> system_;
+  HostTraits traits_;
+  std::optional<MemoryAccount> account_;
+  std::unique_ptr<Machine> machine_;
+};
+
+TEST_F(MachineTest, SystemCallLeavesAndReturnsWithItsResult) {
+  const Exit exit = Run(Code().SetEax(601).SystemCall().CopyRaxToRbx().Done());
+  ASSERT_EQ(exit.kind, Exit::Kind::kSystemCall) << exit.detail;
+  EXPECT_EQ(machine_->registers().general.rax, 601u);
+  EXPECT_EQ(machine_->registers().general.rip, kCode + 7);
+  machine_->SetSystemCallResult(-38);
+  ASSERT_TRUE(IsDone(machine_->Run()));
+  EXPECT_EQ(machine_->registers().general.rbx, static_cast<std::uint64_t>(-38));
+}
+
+TEST_F(MachineTest, FixedAnswerStaysInsideOnParavirtualMachines) {
+  const FixedAnswer answers[] = {{39, 4242}};
+  Make({.fixed_answers = answers});
+  const Exit exit = Run(Code().SetEax(39).SystemCall().CopyRaxToRbx().Done());
+  if (traits_.kind == VmKind::kHardware) {
+    EXPECT_EQ(machine_->registers().general.rax, 39u);
+    return;
+  }
+  ASSERT_TRUE(IsDone(exit));
+  EXPECT_EQ(machine_->registers().general.rbx, 4242u);
+}
+
+TEST_F(MachineTest, FsBaseIsSetByHostAndSeenInside) {
+  ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadWrite));
+  const std::uint64_t value = 77;
+  pages().CopyTo(kData + 8, std::as_bytes(std::span(&value, 1)));
+  // mov %fs:8, %rbx
+  const Code code = Code().SetEax(601).SystemCall().Bytes(
+      {0x64, 0x48, 0x8b, 0x1c, 0x25, 8, 0, 0, 0}).Done();
+  ASSERT_EQ(Run(code).kind, Exit::Kind::kSystemCall);
+  machine_->SetFsBase(kData);
+  machine_->SetSystemCallResult(0);
+  ASSERT_TRUE(IsDone(machine_->Run()));
+  EXPECT_EQ(machine_->registers().general.rbx, 77u);
+  EXPECT_EQ(machine_->registers().fs_base, kData);
+}
+
+TEST_F(MachineTest, FaultIsAnsweredAndTheInstructionRunsAgain) {
+  const Exit exit = Run(Code().SetRdi(kData + 16).SetRsi(5).Store().Load().Done());
+  ASSERT_EQ(exit.kind, Exit::Kind::kException) << exit.detail;
+  EXPECT_EQ(exit.vector, kPageFault);
+  EXPECT_EQ(exit.address, kData + 16);
+  EXPECT_EQ(exit.error_code & 2, 2u) << "a write";
+  EXPECT_EQ(machine_->registers().general.rsp, kStack);
+  ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadWrite));
+  ASSERT_TRUE(IsDone(machine_->Run()));
+  EXPECT_EQ(machine_->registers().general.rbx, 5u);
+}
+
+TEST_F(MachineTest, RightsAreThoseAskedFor) {
+  ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadOnly));
+  EXPECT_EQ(Load(kData), 0u);
+  EXPECT_FALSE(CanStore(kData));
+  // jmp *%rdi into a page without the right to execute.
+  const Exit exit = Run(Code().SetRdi(kData).Bytes({0xff, 0xe7}));
+  EXPECT_EQ(exit.vector, kPageFault);
+  EXPECT_EQ(exit.error_code & 16, 16u) << "an instruction fetch";
+}
+
+// The guest writes first, so that every cache between it and the page table is filled.
+TEST_F(MachineTest, TakenRightsAreGoneAtOnce) {
+  ASSERT_TRUE(pages().Populate(kData, 4 * kPageBytes, kReadWrite));
+  for (int round = 0; round < 20; ++round) {
+    ASSERT_TRUE(CanStore(kData + kPageBytes, 9));
+    pages().Protect(kData + kPageBytes, kPageBytes, kReadOnly);
+    ASSERT_FALSE(CanStore(kData + kPageBytes)) << "round " << round;
+    ASSERT_EQ(Load(kData + kPageBytes), 9u);
+    pages().Protect(kData + kPageBytes, kPageBytes, {});
+    ASSERT_FALSE(Load(kData + kPageBytes)) << "round " << round;
+    pages().Protect(kData + kPageBytes, kPageBytes, kReadWrite);
+    ASSERT_EQ(Load(kData + kPageBytes), 9u) << "contents were kept";
+  }
+}
+
+// The same while a guest runs on: no Start in between that would load everything anew.
+TEST_F(MachineTest, TakenRightsAreGoneWhenTheSystemCallReturns) {
+  ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadWrite));
+  const Exit first = Run(
+      Code().SetRdi(kData).SetRsi(3).Store().SetEax(601).SystemCall().Store().Done());
+  ASSERT_EQ(first.kind, Exit::Kind::kSystemCall);
+  pages().Protect(kData, kPageBytes, kReadOnly);
+  machine_->SetSystemCallResult(0);
+  const Exit second = machine_->Run();
+  EXPECT_EQ(second.kind, Exit::Kind::kException) << second.detail;
+  EXPECT_EQ(second.vector, kPageFault);
+  EXPECT_EQ(second.address, kData);
+  EXPECT_EQ(machine_->registers().general.rax, 0u) << "the result survived the flush";
+  // And from a fault: give it back, then take another page away before it returns.
+  pages().Protect(kData, kPageBytes, kReadWrite);
+  ASSERT_TRUE(IsDone(machine_->Run()));
+}
+
+TEST_F(MachineTest, UnmappedPageIsGoneAndComesBackZeroed) {
+  ASSERT_TRUE(pages().Populate(kData, 2 * kPageBytes, kReadWrite));
+  for (int round = 0; round < 20; ++round) {
+    ASSERT_TRUE(CanStore(kData, 0x1234));
+    pages().Unmap(kData, kPageBytes);
+    ASSERT_FALSE(Load(kData));
+    ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadWrite));
+    ASSERT_EQ(Load(kData), 0u);
+  }
+}
+
+TEST_F(MachineTest, LargePageCanBeSplit) {
+  constexpr GuestVirtual kMiddle = kData + kLargePageBytes + 7 * kPageBytes;
+  ASSERT_TRUE(pages().Populate(kData, 2 * kLargePageBytes, kReadWrite));
+  ASSERT_TRUE(CanStore(kMiddle, 1));
+  ASSERT_TRUE(CanStore(kMiddle + kPageBytes, 2));
+  ASSERT_TRUE(CanStore(kData, 3));
+  pages().Protect(kMiddle, kPageBytes, kReadOnly);
+  EXPECT_FALSE(CanStore(kMiddle));
+  EXPECT_EQ(Load(kMiddle), 1u);
+  EXPECT_TRUE(CanStore(kMiddle + kPageBytes, 4));
+  EXPECT_TRUE(CanStore(kMiddle - kPageBytes, 5));
+  pages().Unmap(kMiddle + kPageBytes, kPageBytes);
+  EXPECT_FALSE(Load(kMiddle + kPageBytes));
+  EXPECT_EQ(Load(kMiddle - kPageBytes), 5u);
+  EXPECT_EQ(Load(kData), 3u);
+}
+
+TEST_F(MachineTest, MovedPagesKeepTheirContents) {
+  constexpr GuestVirtual kTarget = kData + 64 * kLargePageBytes + kPageBytes;
+  ASSERT_TRUE(pages().Populate(kData, kLargePageBytes + kPageBytes, kReadWrite));
+  ASSERT_TRUE(CanStore(kData, 11));
+  ASSERT_TRUE(CanStore(kData + kLargePageBytes, 22));
+  ASSERT_TRUE(pages().Move(kData, kTarget, kLargePageBytes + kPageBytes));
+  EXPECT_FALSE(Load(kData));
+  EXPECT_FALSE(Load(kData + kLargePageBytes));
+  EXPECT_EQ(Load(kTarget), 11u);
+  EXPECT_EQ(Load(kTarget + kLargePageBytes), 22u);
+}
+
+TEST_F(MachineTest, ForbiddenInstructionsFault) {
+  const struct {
+    const char* name;
+    std::initializer_list<int> bytes;
+    int vector;
+  } cases[] = {
+      {"hlt", {0xf4}, 13},
+      {"out to the doorbell, outside the stub", {0xe6, 0xf0}, 13},
+      {"out to the exception port", {0xe6, 0xf1}, 13},
+      {"out to another port", {0xe6, 0x80}, 13},
+      {"in", {0xe4, 0xf0}, 13},
+      {"cli", {0xfa}, 13},
+      {"mov %cr3, %rax", {0x0f, 0x20, 0xd8}, 13},
+      {"wrmsr", {0x0f, 0x30}, 13},
+      {"ud2", {0x0f, 0x0b}, 6},
+      {"non-canonical load", {0x48, 0xbb, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x48, 0x8b, 0x03}, 13},
+  };
+  for (const auto& item : cases) {
+    const Exit exit = Run(Code().Bytes(item.bytes).Done());
+    EXPECT_EQ(exit.kind, Exit::Kind::kException) << item.name << " " << exit.detail;
+    EXPECT_EQ(exit.vector, item.vector)
+        << item.name << ": address " << std::hex << exit.address << ", code " << exit.error_code << ", rip "
+        << machine_->registers().general.rip;
+  }
+}
+
+TEST_F(MachineTest, TheMachinesOwnPagesAreOutOfReach) {
+  for (const GuestVirtual address : {0x0u, 0x1000u, 0x2000u, 0x3000u, 0x3ff0u, 0x4000u})
+    EXPECT_FALSE(CanStore(address)) << address;
+  for (const GuestVirtual address : {0x0u, 0x1000u, 0x3000u}) EXPECT_FALSE(Load(address)) << address;
+  EXPECT_FALSE(CanStore(0xffff800000000000));
+}
+
+TEST_F(MachineTest, WithoutAnInterruptTableTheMachineShutsDown) {
+  pages().Unmap(0x1000, 3 * kPageBytes);
+  const Exit exit = Run(Code().Bytes({0x0f, 0x0b}));
+  EXPECT_TRUE(exit.kind == Exit::Kind::kShutdown || exit.kind == Exit::Kind::kFailed)
+      << static_cast<int>(exit.kind);
+}
+
+TEST_F(MachineTest, MemoryIsBoundedAndOnlyPaidForWhenTouched) {
+  const std::uint64_t before = machine_->memory().ResidentBytes();
+  ASSERT_TRUE(pages().Populate(kData + kPageBytes, 1 << 20, kReadWrite));
+  EXPECT_LT(machine_->memory().ResidentBytes() - before, 8 * kPageBytes) << "tables only";
+  EXPECT_FALSE(pages().Populate(kData + (1 << 21), 2 * kMemoryBytes, kReadWrite));
+  EXPECT_LE(account_->used_bytes(), kMemoryBytes);
+  pages().Unmap(kData, 4 * kMemoryBytes);
+  EXPECT_TRUE(pages().Populate(kData, kMemoryBytes / 2, kReadWrite)) << "frames were given back";
+}
+
+TEST_F(MachineTest, CopiesStopAtTheFirstAbsentPage) {
+  ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadOnly));
+  std::vector<std::byte> bytes(2 * kPageBytes, std::byte{7});
+  EXPECT_EQ(pages().CopyTo(kData + 100, bytes), kPageBytes - 100);
+  EXPECT_EQ(pages().CopyFrom(kData + kPageBytes, bytes), 0u);
+  EXPECT_EQ(pages().CopyFrom(0x1000, bytes), 0u) << "the machine's own pages";
+  EXPECT_EQ(pages().CopyFrom(0x2000, bytes), 0u) << "the machine's own pages";
+}
+
+class KickTest : public MachineTest {
+ protected:
+  void SetUp() override {
+    MachineTest::SetUp();
+    if (IsSkipped()) return;
+    auto kick = Kick::Create(7);
+    ASSERT_TRUE(kick.ok()) << kick.status();
+    kick_ = *std::move(kick);
+    pages().CopyTo(kCode, Code().Bytes({0xeb, 0xfe}).bytes());  // jmp to itself
+    machine_->Start(kCode, kStack);
+  }
+  std::unique_ptr<Kick> kick_;
+};
+
+TEST_F(KickTest, InterruptsASpinningGuestFromAnotherThread) {
+  ASSERT_TRUE(kick_->Enter(std::nullopt, std::nullopt).ok());
+  ASSERT_TRUE(machine_->SetSignalMask(kick_->run_mask()).ok());
+  std::thread other([&] {
+    std::this_thread::sleep_for(20ms);
+    kick_->Request();
+  });
+  EXPECT_EQ(machine_->Run().kind, Exit::Kind::kInterrupted);
+  EXPECT_TRUE(kick_->requested());
+  other.join();
+  kick_->Leave();
+}
+
+TEST_F(KickTest, InterruptsAtAnyMomentAroundTheEntry) {
+  for (int round = 0; round < 200; ++round) {
+    auto kick = Kick::Create(7);
+    ASSERT_TRUE(kick.ok());
+    ASSERT_TRUE((*kick)->Enter(std::nullopt, std::nullopt).ok());
+    ASSERT_TRUE(machine_->SetSignalMask((*kick)->run_mask()).ok());
+    std::thread other([&] {
+      for (volatile int i = 0; i < round * 100;) i = i + 1;
+      (*kick)->Request();
+    });
+    while (!(*kick)->requested()) {
+      EXPECT_EQ(machine_->Run().kind, Exit::Kind::kInterrupted);
+      (*kick)->Consume();
+    }
+    other.join();
+    (*kick)->Leave();
+  }
+}
+
+TEST_F(KickTest, InterruptsByTheClocks) {
+  const auto start = Kick::Clock::now();
+  ASSERT_TRUE(kick_->Enter(start + 50ms, std::nullopt).ok());
+  ASSERT_TRUE(machine_->SetSignalMask(kick_->run_mask()).ok());
+  EXPECT_EQ(machine_->Run().kind, Exit::Kind::kInterrupted);
+  EXPECT_GE(Kick::Clock::now() - start, 50ms);
+  kick_->Leave();
+  ASSERT_TRUE(kick_->Enter(std::nullopt, 50ms).ok());
+  EXPECT_EQ(machine_->Run().kind, Exit::Kind::kInterrupted);
+  EXPECT_GE(Kick::Clock::now() - start, 95ms);
+  kick_->Leave();
+}
+
+TEST_F(KickTest, LeavesTheThreadsSignalsAsTheyWere) {
+  sigset_t before, after;
+  pthread_sigmask(SIG_SETMASK, nullptr, &before);
+  ASSERT_TRUE(kick_->Enter(std::nullopt, std::nullopt).ok());
+  kick_->Request();
+  kick_->Leave();
+  pthread_sigmask(SIG_SETMASK, nullptr, &after);
+  EXPECT_EQ(std::memcmp(&before, &after, 8), 0);
+  sigset_t pending;
+  sigpending(&pending);
+  EXPECT_EQ(sigismember(&pending, SIGRTMIN + 7), 0);
+}
+
+TEST_F(KickTest, WaitEndsByRequestDeadlineAndTimeout) {
+  ASSERT_TRUE(kick_->Enter(Kick::Clock::now() + 60ms, std::nullopt).ok());
+  EXPECT_EQ(kick_->Wait({}, 5ms), 0);
+  EXPECT_EQ(kick_->Wait({}, std::nullopt), -EINTR) << "the deadline";
+  kick_->Leave();
+  ASSERT_TRUE(kick_->Enter(std::nullopt, std::nullopt).ok());
+  kick_->Request();
+  EXPECT_EQ(kick_->Wait({}, std::nullopt), -EINTR);
+  kick_->Leave();
+}
+
+TEST(KickOptionsTest, RefusesWhatIsNoRealTimeSignal) {
+  EXPECT_EQ(Kick::Create(-1).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Kick::Create(64).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace waxvm::vmm

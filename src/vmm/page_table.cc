@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/vmm/page_table.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "src/base/status.h"
+
+namespace waxvm::vmm {
+namespace {
+
+constexpr std::uint64_t kPresent = 1 << 0;
+constexpr std::uint64_t kWritable = 1 << 1;
+constexpr std::uint64_t kUser = 1 << 2;
+// Set in advance, so that the hardware never writes to the tables.
+constexpr std::uint64_t kAccessed = 1 << 5;
+constexpr std::uint64_t kDirty = 1 << 6;
+constexpr std::uint64_t kLarge = 1 << 7;
+// Ignored by hardware: the entry owns a frame, whether ring 3 may reach it or not.
+constexpr std::uint64_t kOwned = 1 << 9;
+constexpr std::uint64_t kNoExecute = std::uint64_t{1} << 63;
+constexpr std::uint64_t kFrameMask = 0x000ffffffffff000;
+
+constexpr std::uint64_t kTableFlags = kPresent | kWritable | kUser | kAccessed;
+constexpr int kLevels = 4;
+
+constexpr int ShiftOf(int level) { return 12 + 9 * (level - 1); }
+constexpr std::size_t IndexOf(GuestVirtual address, int level) {
+  return (address >> ShiftOf(level)) & 511;
+}
+constexpr std::uint64_t BytesOf(int level) { return std::uint64_t{1} << ShiftOf(level); }
+
+std::uint64_t FlagsOf(PageAccess access) {
+  std::uint64_t flags = kOwned | kUser | kAccessed | kDirty;
+  if (!access.none()) flags |= kPresent;  // x86 cannot withhold reading from what it lets through
+  if (access.write) flags |= kWritable;
+  if (!access.execute) flags |= kNoExecute;
+  return flags;
+}
+
+bool Reduces(std::uint64_t before, std::uint64_t after) {
+  if ((before & kPresent) == 0) return false;
+  return (after & kPresent) == 0 || (before & kWritable & ~after) != 0 ||
+         (after & kNoExecute & ~before) != 0;
+}
+
+}  // namespace
+
+// Collects the frames whose rights were reduced and, at its end, makes the hypervisor and the CPU
+// forget what they cached about them. Adjacent frames are dropped with one call.
+class PageTable::Revoke {
+ public:
+  explicit Revoke(PageTable& table) : table_(table) {}
+  Revoke(const Revoke&) = delete;
+  Revoke& operator=(const Revoke&) = delete;
+  ~Revoke() { Flush(); }
+
+  void Add(GuestPhysical frame, std::uint64_t bytes) {
+    if (frame != end_) {
+      Flush();
+      start_ = frame;
+    }
+    end_ = frame + bytes;
+  }
+
+ private:
+  void Flush() {
+    if (start_ == end_) return;
+    table_.memory_->DropMappings(start_, end_ - start_);
+    table_.flush_pending_ = true;
+    start_ = end_ = 0;
+  }
+
+  PageTable& table_;
+  GuestPhysical start_ = 0;
+  GuestPhysical end_ = 0;
+};
+
+absl::StatusOr<PageTable> PageTable::Create(GuestMemory& memory) {
+  const auto root = memory.AllocateFrame();
+  if (!root) return absl::ResourceExhaustedError("no memory for page tables");
+  return PageTable(memory, *root);
+}
+
+std::uint64_t* PageTable::Table(GuestPhysical address) const {
+  return reinterpret_cast<std::uint64_t*>(memory_->At(address & kFrameMask));
+}
+
+std::uint64_t* PageTable::MakeSlot(GuestVirtual address, int level) {
+  std::uint64_t* table = Table(root_);
+  for (int at = kLevels; at > level; --at) {
+    std::uint64_t& entry = table[IndexOf(address, at)];
+    if (entry == 0) {
+      const auto frame = memory_->AllocateFrame();
+      if (!frame) return nullptr;
+      entry = *frame | kTableFlags;
+    } else if ((entry & kLarge) != 0) {
+      return nullptr;
+    }
+    table = Table(entry);
+  }
+  return &table[IndexOf(address, level)];
+}
+
+std::uint64_t* PageTable::FindLeaf(GuestVirtual address, std::uint64_t& bytes) const {
+  std::uint64_t* table = Table(root_);
+  for (int level = kLevels;; --level) {
+    std::uint64_t& entry = table[IndexOf(address, level)];
+    bytes = BytesOf(level);
+    if (entry == 0) return nullptr;
+    if (level == 1 || (entry & kLarge) != 0) return &entry;
+    table = Table(entry);
+  }
+}
+
+bool PageTable::Split(std::uint64_t* large) {
+  const auto frame = memory_->AllocateUnchargedFrame();
+  if (!frame) return false;
+  std::uint64_t* table = Table(*frame);
+  const std::uint64_t flags = *large & ~(kFrameMask | kLarge);
+  const GuestPhysical first = *large & kFrameMask;
+  for (std::uint64_t i = 0; i < 512; ++i) table[i] = (first + i * kPageBytes) | flags;
+  *large = *frame | kTableFlags;
+  // A hypervisor that shadows page tables must forget the large entry, as the tables beneath it
+  // have changed their shape.
+  Revoke(*this).Add(first, kLargePageBytes);
+  return true;
+}
+
+// Calls visit(address, entry, bytes) for every leaf inside the range. Large pages that stick out
+// of it are split first.
+template <typename Visit>
+void PageTable::ForEachLeaf(GuestVirtual address, std::uint64_t bytes, Visit visit) {
+  const GuestVirtual end = address + bytes;
+  while (address < end) {
+    std::uint64_t step = 0;
+    std::uint64_t* leaf = FindLeaf(address, step);
+    const GuestVirtual start = address & ~(step - 1);
+    if (leaf != nullptr && (start < address || end - start < step)) {
+      if (!Split(leaf)) return;
+      continue;
+    }
+    if (leaf != nullptr) visit(address, *leaf, step);
+    address = start + step;
+  }
+}
+
+bool PageTable::Populate(GuestVirtual address, std::uint64_t bytes, PageAccess access) {
+  const GuestVirtual end = address + bytes;
+  const std::uint64_t flags = FlagsOf(access);
+  while (address < end) {
+    std::uint64_t step = 0;
+    if (FindLeaf(address, step) != nullptr) {
+      address = (address & ~(step - 1)) + step;
+      continue;
+    }
+    if (step >= kLargePageBytes && address % kLargePageBytes == 0 &&
+        end - address >= kLargePageBytes) {
+      std::uint64_t* slot = MakeSlot(address, 2);
+      const auto frame =
+          slot != nullptr ? memory_->AllocateLargeFrame() : std::optional<GuestPhysical>();
+      if (frame) {
+        *slot = *frame | flags | kLarge;
+        address += kLargePageBytes;
+        continue;
+      }
+    }
+    std::uint64_t* slot = MakeSlot(address, 1);
+    if (slot == nullptr) return false;
+    const auto frame = memory_->AllocateFrame();
+    if (!frame) return false;
+    *slot = *frame | flags;
+    address += kPageBytes;
+  }
+  return true;
+}
+
+bool PageTable::MapSystemPage(GuestVirtual address, GuestPhysical frame, bool user, bool write) {
+  std::uint64_t* slot = MakeSlot(address, 1);
+  if (slot == nullptr) return false;
+  *slot = frame | kPresent | kAccessed | kDirty | (user ? kUser : 0) | (write ? kWritable : 0);
+  return true;
+}
+
+void PageTable::Protect(GuestVirtual address, std::uint64_t bytes, PageAccess access) {
+  const std::uint64_t flags = FlagsOf(access);
+  Revoke revoke(*this);
+  ForEachLeaf(address, bytes, [&](GuestVirtual, std::uint64_t& entry, std::uint64_t size) {
+    const std::uint64_t before = entry;
+    entry = (before & (kFrameMask | kLarge)) | flags;
+    if (Reduces(before, entry)) revoke.Add(before & kFrameMask, size);
+  });
+}
+
+void PageTable::Unmap(GuestVirtual address, std::uint64_t bytes) {
+  // Freeing a frame drops what the hypervisor cached of it; runs of frames go together.
+  GuestPhysical first = 0;
+  std::uint64_t count = 0;
+  const auto flush = [&] {
+    if (count != 0) memory_->FreeFrames(first, count);
+    count = 0;
+  };
+  ForEachLeaf(address, bytes, [&](GuestVirtual, std::uint64_t& entry, std::uint64_t size) {
+    const GuestPhysical frame = entry & kFrameMask;
+    entry = 0;
+    flush_pending_ = true;
+    if (size == kLargePageBytes) {
+      memory_->FreeLargeFrame(frame);
+      return;
+    }
+    if (count == 0 || frame != first + count * kPageBytes) {
+      flush();
+      first = frame;
+    }
+    ++count;
+  });
+  flush();
+}
+
+bool PageTable::Move(GuestVirtual from, GuestVirtual to, std::uint64_t bytes) {
+  // Make the tables of the destination first, so that running out of memory changes nothing.
+  bool room = true;
+  ForEachLeaf(from, bytes, [&](GuestVirtual at, std::uint64_t& entry, std::uint64_t size) {
+    if (!room) return;
+    const GuestVirtual target = to + (at - from);
+    if (size == kLargePageBytes && target % kLargePageBytes != 0) room = Split(&entry);
+    const std::uint64_t last = size == kLargePageBytes ? kLargePageBytes - kPageBytes : 0;
+    const int level = size == kLargePageBytes && target % kLargePageBytes == 0 ? 2 : 1;
+    room = room && MakeSlot(target, level) != nullptr && MakeSlot(target + last, level) != nullptr;
+  });
+  if (!room) return false;
+  Revoke revoke(*this);
+  ForEachLeaf(from, bytes, [&](GuestVirtual at, std::uint64_t& entry, std::uint64_t size) {
+    const GuestVirtual target = to + (at - from);
+    std::uint64_t* slot = MakeSlot(target, size == kLargePageBytes ? 2 : 1);
+    if (slot == nullptr) return;  // cannot be: the tables were made above
+    *slot = std::exchange(entry, 0);
+    revoke.Add(*slot & kFrameMask, size);
+  });
+  return true;
+}
+
+bool PageTable::IsPresent(GuestVirtual address) const {
+  std::uint64_t bytes = 0;
+  return FindLeaf(address, bytes) != nullptr;
+}
+
+std::byte* PageTable::HostAddress(GuestVirtual address, std::uint64_t& bytes) const {
+  std::uint64_t size = 0;
+  const std::uint64_t* leaf = FindLeaf(address, size);
+  if (leaf == nullptr || (*leaf & kOwned) == 0) return nullptr;
+  const std::uint64_t offset = address & (size - 1);
+  bytes = size - offset;
+  return memory_->At(*leaf & kFrameMask) + offset;
+}
+
+std::size_t PageTable::CopyFrom(GuestVirtual address, std::span<std::byte> to) const {
+  std::size_t done = 0;
+  while (done < to.size()) {
+    std::uint64_t bytes = 0;
+    const std::byte* host = HostAddress(address + done, bytes);
+    if (host == nullptr) break;
+    bytes = std::min<std::uint64_t>(bytes, to.size() - done);
+    std::memcpy(to.data() + done, host, bytes);
+    done += bytes;
+  }
+  return done;
+}
+
+std::size_t PageTable::CopyTo(GuestVirtual address, std::span<const std::byte> from) {
+  std::size_t done = 0;
+  while (done < from.size()) {
+    std::uint64_t bytes = 0;
+    std::byte* host = HostAddress(address + done, bytes);
+    if (host == nullptr) break;
+    bytes = std::min<std::uint64_t>(bytes, from.size() - done);
+    std::memcpy(host, from.data() + done, bytes);
+    done += bytes;
+  }
+  return done;
+}
+
+}  // namespace waxvm::vmm

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef WAXVM_SRC_VMM_PAGE_TABLE_H_
+#define WAXVM_SRC_VMM_PAGE_TABLE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "absl/status/statusor.h"
+#include "src/vmm/guest_memory.h"
+
+namespace waxvm::vmm {
+
+/// A guest-virtual address.
+using GuestVirtual = std::uint64_t;
+
+/// What ring 3 may do with a page. Nothing at all keeps the contents out of reach.
+struct PageAccess {
+  bool read = false;
+  bool write = false;
+  bool execute = false;
+  bool none() const { return !read && !write && !execute; }
+};
+
+/// The page tables of one address space, built and changed by the host alone, in frames that no
+/// guest address maps. Ranges are page-aligned, in the user half, and do not wrap.
+///
+/// Giving more rights takes effect by itself on both kinds of KVM. Taking rights away does not:
+/// every reduction goes through Revoke, which is the only code that may forget about it.
+/// Thread safety: none; the vCPU must not be running.
+/// Spec: AMD64 Architecture Programmer's Manual volume 2, chapter 5.
+class PageTable {
+ public:
+  static absl::StatusOr<PageTable> Create(GuestMemory& memory);
+
+  GuestPhysical root() const { return root_; }
+
+  /// Makes every absent page of the range present and zeroed. False when memory ran out; the
+  /// pages done so far stay.
+  bool Populate(GuestVirtual address, std::uint64_t bytes, PageAccess access);
+  /// Maps one frame of the VMM's own at `address`, for ring 0 or, if `user`, for everybody.
+  bool MapSystemPage(GuestVirtual address, GuestPhysical frame, bool user, bool write);
+  void Protect(GuestVirtual address, std::uint64_t bytes, PageAccess access);
+  void Unmap(GuestVirtual address, std::uint64_t bytes);
+  bool Move(GuestVirtual from, GuestVirtual to, std::uint64_t bytes);
+  bool IsPresent(GuestVirtual address) const;
+
+  /// Copies from or to pages that are present, whatever their rights; returns the bytes copied
+  /// before the first absent one.
+  std::size_t CopyFrom(GuestVirtual address, std::span<std::byte> to) const;
+  std::size_t CopyTo(GuestVirtual address, std::span<const std::byte> from);
+
+  /// True once after a reduction: the vCPU must load CR3 before it runs ring 3 again.
+  bool TakeFlushPending() { return std::exchange(flush_pending_, false); }
+
+ private:
+  class Revoke;
+
+  PageTable(GuestMemory& memory, GuestPhysical root) : memory_(&memory), root_(root) {}
+  std::uint64_t* Table(GuestPhysical address) const;
+  /// The slot for `address` at `level` (1: 4 KiB, 2: 2 MiB), making tables on the way; null when
+  /// memory ran out or a large page is in the way at level 1.
+  std::uint64_t* MakeSlot(GuestVirtual address, int level);
+  /// The entry that maps `address` and the size it maps; null (and the size of the hole) if none.
+  std::uint64_t* FindLeaf(GuestVirtual address, std::uint64_t& bytes) const;
+  bool Split(std::uint64_t* large);
+  std::byte* HostAddress(GuestVirtual address, std::uint64_t& bytes) const;
+  template <typename Visit>
+  void ForEachLeaf(GuestVirtual address, std::uint64_t bytes, Visit visit);
+
+  GuestMemory* memory_;
+  GuestPhysical root_;
+  bool flush_pending_ = false;
+};
+
+}  // namespace waxvm::vmm
+
+#endif  // WAXVM_SRC_VMM_PAGE_TABLE_H_

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finds out what this host's KVM does by running a guest of a few instructions, never by a name.
+#include <algorithm>
+#include <array>
+
+#include "src/base/status.h"
+#include "src/vmm/machine.h"
+
+namespace waxvm::vmm {
+namespace {
+
+constexpr GuestVirtual kCodeAddress = 0x10000;
+constexpr std::uint64_t kProbeMemoryBytes = 1 << 20;
+constexpr std::uint32_t kCall = 600;  // no stub answers it
+
+// Instructions to try, each ending in `mov $600, %eax; syscall`, 16 bytes apart.
+enum Fragment { kSystemCall, kRdtsc, kWrfsbase, kRdrand, kFragments };
+constexpr std::size_t kFragmentBytes = 16;
+constexpr std::array<std::array<unsigned char, kFragmentBytes>, kFragments> kCode = {{
+    {0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},
+    {0x0f, 0x31, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},
+    {0xf3, 0x48, 0x0f, 0xae, 0xd7, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},
+    {0x0f, 0xc7, 0xf0, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},
+}};
+
+// True when the fragment reached its system call; false when it raised an exception.
+absl::StatusOr<bool> Try(Machine& machine, Fragment fragment) {
+  machine.Start(kCodeAddress + fragment * kFragmentBytes, kCodeAddress + kPageBytes);
+  const Exit exit = machine.Run();
+  if (exit.kind == Exit::Kind::kSystemCall && machine.registers().general.rax == kCall) return true;
+  if (exit.kind == Exit::Kind::kException && fragment != kSystemCall) return false;
+  return Unavailable("this KVM cannot run a ring-3 guest: fragment %d of the probe ended in exit "
+                     "kind %d, vector %d%s%s",
+                     static_cast<int>(fragment), static_cast<int>(exit.kind), exit.vector,
+                     exit.detail.empty() ? "" : ": ", exit.detail);
+}
+
+// Keeps away from guests what would be state that waxvm does not manage (AMX, protection keys,
+// control-flow enforcement, five-level paging), and picks the vector state to offer.
+void RestrictCpuid(HostTraits& traits) {
+  std::uint64_t offered = 3;
+  for (std::uint32_t i = 0; i < traits.cpuid.count; ++i) {
+    kvm_cpuid_entry2& entry = traits.cpuid.entries[i];
+    if (entry.function == 7 && entry.index == 0) {
+      entry.ecx &= ~((1u << 3) | (1u << 4) | (1u << 7) | (1u << 16));
+      entry.edx &= ~((1u << 20) | (1u << 22) | (1u << 24) | (1u << 25));
+    }
+    if (entry.function == 0xd && entry.index == 0) {
+      offered = entry.eax & 0xe7;
+      if ((offered & 0xe0) != 0xe0) offered &= 7;
+      if ((offered & 4) == 0) offered = 3;
+      entry.eax = static_cast<std::uint32_t>(offered);
+      entry.edx = 0;
+    }
+  }
+  traits.xcr0 = offered;
+}
+
+}  // namespace
+
+absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system) {
+  constexpr int kNeededSync = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+  if ((system.CheckExtension(KVM_CAP_SYNC_REGS) & kNeededSync) != kNeededSync)
+    return Unavailable("this KVM lacks KVM_CAP_SYNC_REGS (Linux 4.17 and later have it)");
+  HostTraits traits;
+  WAXVM_ASSIGN_OR_RETURN(traits.cpuid, system.SupportedCpuid());
+  RestrictCpuid(traits);
+
+  // The paravirtual layout works on both kinds for as long as it takes to find out.
+  MemoryAccount account(kProbeMemoryBytes);
+  auto made = Machine::Create(system, traits, account, {});
+  if (!made.ok())
+    return Unavailable("cannot make a virtual machine: %s", std::string(made.status().message()));
+  Machine& machine = **made;
+  WAXVM_ASSIGN_OR_RETURN(traits.reset_sregs, machine.vcpu_.GetSregs());
+  // Paravirtual KVM accepts bits that its CPUID does not announce, so trying is the only way.
+  for (const std::uint64_t bit : kOptionalCr4) {
+    kvm_sregs trial = traits.reset_sregs;
+    trial.cr4 |= bit;
+    if (machine.vcpu_.SetSregs(trial).ok()) traits.optional_cr4 |= bit;
+  }
+  WAXVM_RETURN_IF_ERROR(machine.vcpu_.SetSregs(traits.reset_sregs));
+  machine.cr4_ = ControlRegister4(traits, /*trap_rdtsc=*/true);
+  if (!machine.pages().Populate(kCodeAddress, kPageBytes,
+                                {.read = true, .write = true, .execute = true}))
+    return Unavailable("cannot give the probe its memory");
+  machine.pages().CopyTo(kCodeAddress, std::as_bytes(std::span(kCode)));
+
+  WAXVM_RETURN_IF_ERROR(Try(machine, kSystemCall).status());
+  const bool ring3 = (machine.synced().sregs.cs.selector & 3) == 3;
+  WAXVM_ASSIGN_OR_RETURN(const bool reads_clock, Try(machine, kRdtsc));
+  traits.traps_rdtsc = !reads_clock;
+  WAXVM_ASSIGN_OR_RETURN(traits.has_fsgsbase, Try(machine, kWrfsbase));
+  WAXVM_ASSIGN_OR_RETURN(traits.has_rdrand, Try(machine, kRdrand));
+  traits.kind = ring3 ? VmKind::kParavirtual : VmKind::kHardware;
+  return traits;
+}
+
+}  // namespace waxvm::vmm

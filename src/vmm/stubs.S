@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * All the code that a guest's ring 0 ever runs: one page, copied into every virtual machine at
+ * kStubAddress (machine.cc). Position-independent. The doorbell is `out` to port 0xf0 (a system
+ * call) or 0xf1 (an exception, told by the address of the stub).
+ *
+ * On paravirtual KVM `syscall` enters the stub in ring 3, where port 0xf0 is opened by the TSS and
+ * the way back is a jump; r11 is free there. On hardware it is ring 0, and port 0xf0 stays closed
+ * to ring 3.
+ */
+        .section .rodata.waxvm_stubs, "a"
+        .code64
+        .globl  waxvm_stub_start, waxvm_stub_end
+        .globl  waxvm_stub_syscall_paravirtual, waxvm_stub_syscall_hardware
+        .globl  waxvm_stub_flush_syscall, waxvm_stub_flush_exception, waxvm_stub_flush_exception_code
+        .globl  waxvm_stub_saved_rax, waxvm_stub_exceptions, waxvm_stub_answers
+        .hidden waxvm_stub_start, waxvm_stub_end
+        .hidden waxvm_stub_syscall_paravirtual, waxvm_stub_syscall_hardware
+        .hidden waxvm_stub_flush_syscall, waxvm_stub_flush_exception, waxvm_stub_flush_exception_code
+        .hidden waxvm_stub_saved_rax, waxvm_stub_exceptions, waxvm_stub_answers
+
+        .balign 4096
+waxvm_stub_start:
+
+/* System calls whose answer never changes are looked up; arch_prctl(ARCH_SET_FS) with an address
+ * in the user half is done in place. Everything else leaves. */
+waxvm_stub_syscall_paravirtual:
+        cmp     $512, %rax
+        jae     1f
+        lea     waxvm_stub_answers(%rip), %r11
+        movslq  (%r11,%rax,4), %r11
+        cmp     $-4096, %r11d
+        je      1f
+        cmp     $-4097, %r11d
+        je      2f
+        mov     %r11, %rax
+        jmp     *%rcx
+2:      cmp     $0x1002, %rdi
+        jne     1f
+        mov     %rsi, %r11
+        shr     $47, %r11
+        jnz     1f
+        wrfsbase %rsi
+        xor     %eax, %eax
+        jmp     *%rcx
+1:      out     %al, $0xf0
+        jmp     *%rcx
+
+        .balign 16
+waxvm_stub_syscall_hardware:
+        out     %al, $0xf0
+        sysretq
+
+/* The way back after rights were taken away: drop what the TLB holds. rax waits in memory. */
+        .balign 16
+waxvm_stub_flush_syscall:
+        mov     %cr3, %rax
+        mov     %rax, %cr3
+        mov     waxvm_stub_saved_rax(%rip), %rax
+        sysretq
+        .balign 16
+waxvm_stub_flush_exception_code:
+        add     $8, %rsp
+waxvm_stub_flush_exception:
+        mov     %cr3, %rax
+        mov     %rax, %cr3
+        mov     waxvm_stub_saved_rax(%rip), %rax
+        iretq
+        .balign 8
+waxvm_stub_saved_rax:
+        .quad   0
+
+/* One stub of 16 bytes for each of the 32 exceptions. Those that push an error code drop it. */
+        .balign 16
+waxvm_stub_exceptions:
+        .set    vector, 0
+        .rept   32
+        .balign 16
+        out     %al, $0xf1
+        .if (1 << vector) & 0x60227d00
+        add     $8, %rsp
+        .endif
+        iretq
+        .set    vector, vector + 1
+        .endr
+
+/* 512 answers: a value, -4096 (leave), or -4097 (arch_prctl). */
+        .balign 64
+waxvm_stub_answers:
+        .fill   512, 4, -4096
+        .org    waxvm_stub_start + 4096     /* an error if the stubs do not fit into one page */
+waxvm_stub_end:
+        .section .note.GNU-stack, "", @progbits
