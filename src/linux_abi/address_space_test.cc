@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/linux_abi/address_space.h"
+
+#include <cerrno>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "src/linux_abi/testing/fake_machine.h"
+
+namespace waxvm::linux_abi {
+namespace {
+
+using Kind = AddressSpace::Kind;
+using FaultResult = AddressSpace::FaultResult;
+
+constexpr std::uint64_t kLimit = std::uint64_t{16} << 20;
+constexpr PageRights kNone{};
+constexpr PageRights kRead{.read = true};
+constexpr PageRights kReadWrite{.read = true, .write = true};
+constexpr PageRights kReadExecute{.read = true, .execute = true};
+constexpr std::uint64_t kPage = kPageBytes;
+constexpr std::uint64_t kAt = 0x10000000;
+constexpr std::uint64_t kHugeLength = ~std::uint64_t{0};
+
+class AddressSpaceTest : public testing::Test {
+ protected:
+  std::int64_t MapFixed(std::uint64_t address, std::uint64_t bytes, PageRights rights) {
+    return space_.Map(address, bytes, rights, Kind::kAnonymous, /*fixed=*/true);
+  }
+  bool CanRead(std::uint64_t address) {
+    std::byte byte;
+    return space_.Read(address, {&byte, 1});
+  }
+  bool CanWrite(std::uint64_t address) {
+    const std::byte byte{0x5a};
+    return space_.Write(address, {&byte, 1});
+  }
+  int ByteAt(std::uint64_t address) {
+    std::byte byte;
+    return space_.Read(address, {&byte, 1}) ? static_cast<int>(byte) : -1;
+  }
+
+  MemoryAccount account_{kLimit};
+  FakePages pages_{account_};
+  AddressSpace space_{pages_, account_};
+};
+
+TEST_F(AddressSpaceTest, MapsWhereAskedOrWhereFree) {
+  EXPECT_EQ(MapFixed(kAt, kPage, kReadWrite), kAt);
+  const std::int64_t first = space_.Map(0, 3 * kPage, kReadWrite, Kind::kAnonymous, false);
+  const std::int64_t second = space_.Map(0, kPage, kReadWrite, Kind::kAnonymous, false);
+  EXPECT_GT(first, 0);
+  EXPECT_EQ(second + static_cast<std::int64_t>(kPage), first) << "top-down, without gaps";
+  const std::uint64_t hint = kAt + 16 * kPage;
+  EXPECT_EQ(space_.Map(hint, kPage, kRead, Kind::kAnonymous, false), hint);
+  EXPECT_NE(space_.Map(hint, kPage, kRead, Kind::kAnonymous, false), hint) << "taken";
+}
+
+TEST_F(AddressSpaceTest, RefusesAbsurdRanges) {
+  EXPECT_EQ(MapFixed(kAt, 0, kRead), -EINVAL);
+  EXPECT_EQ(MapFixed(kAt + 1, kPage, kRead), -EINVAL);
+  EXPECT_EQ(MapFixed(kAt, kHugeLength, kRead), -ENOMEM);
+  EXPECT_EQ(MapFixed(kUserEnd - kPage, 2 * kPage, kRead), -ENOMEM);
+  EXPECT_EQ(MapFixed(0, kPage, kRead), -EPERM);
+  EXPECT_EQ(MapFixed(kUserStart - kPage, kPage, kRead), -EPERM) << "the machine's own pages";
+  EXPECT_EQ(MapFixed(~std::uint64_t{0} - kPage + 1, kPage, kRead), -ENOMEM);
+  EXPECT_EQ(space_.Map(0, kUserEnd, kNone, Kind::kAnonymous, false), -ENOMEM);
+  EXPECT_EQ(space_.Unmap(kAt, kHugeLength), -EINVAL);
+  EXPECT_EQ(space_.Unmap(0, kPage), -EINVAL) << "the machine's own pages";
+  EXPECT_EQ(space_.Unmap(kAt, 0), -EINVAL);
+  EXPECT_EQ(space_.Protect(kAt, kHugeLength, kRead), -ENOMEM);
+  EXPECT_EQ(space_.Protect(0x1000, kPage, kReadWrite), -ENOMEM);
+  EXPECT_EQ(space_.Discard(kAt, kHugeLength), -EINVAL);
+  EXPECT_EQ(space_.Remap(kAt, kPage, kHugeLength, true, std::nullopt), -EINVAL);
+  EXPECT_EQ(space_.Remap(kAt, 0, kPage, true, std::nullopt), -EINVAL);
+}
+
+TEST_F(AddressSpaceTest, ReservationsCostNothing) {
+  const std::uint64_t tens_of_gigabytes = std::uint64_t{64} << 30;
+  const std::int64_t address =
+      space_.Map(0, tens_of_gigabytes, kNone, Kind::kAnonymous, /*fixed=*/false);
+  ASSERT_GT(address, 0);
+  EXPECT_EQ(pages_.page_count(), 0u);
+  EXPECT_EQ(space_.Protect(static_cast<std::uint64_t>(address) + (1 << 30), kPage, kReadWrite), 0);
+  EXPECT_TRUE(CanWrite(static_cast<std::uint64_t>(address) + (1 << 30)));
+  EXPECT_FALSE(CanWrite(static_cast<std::uint64_t>(address)));
+  EXPECT_EQ(space_.Unmap(static_cast<std::uint64_t>(address), tens_of_gigabytes), 0);
+  EXPECT_EQ(pages_.page_count(), 0u);
+}
+
+TEST_F(AddressSpaceTest, CopiesCheckWhatTheGuestMayDo) {
+  MapFixed(kAt, kPage, kReadWrite);
+  MapFixed(kAt + kPage, kPage, kRead);
+  MapFixed(kAt + 2 * kPage, kPage, kNone);
+  EXPECT_TRUE(CanWrite(kAt + kPage - 1));
+  EXPECT_TRUE(CanRead(kAt + kPage));
+  EXPECT_FALSE(CanWrite(kAt + kPage));
+  EXPECT_FALSE(CanRead(kAt + 2 * kPage));
+  EXPECT_FALSE(CanRead(kAt - 1));
+  std::vector<std::byte> across(kPage + 1);
+  EXPECT_FALSE(space_.Write(kAt, across)) << "nothing of it is written";
+  EXPECT_TRUE(space_.Read(kAt, across));
+  EXPECT_FALSE(space_.Read(kAt + 1, std::span(across.data(), 2 * kPage))) << "runs into PROT_NONE";
+  EXPECT_FALSE(space_.Read(~std::uint64_t{0} - 3, std::span(across.data(), 8))) << "wraps";
+  EXPECT_FALSE(CanRead(0x1000)) << "the machine's own pages";
+  EXPECT_FALSE(CanRead(kUserEnd));
+}
+
+TEST_F(AddressSpaceTest, FixedMappingReplacesAndZeroes) {
+  MapFixed(kAt, 3 * kPage, kReadWrite);
+  ASSERT_TRUE(CanWrite(kAt + kPage));
+  EXPECT_EQ(space_.Map(kAt + kPage, kPage, kReadWrite, Kind::kAnonymous, true, /*no_replace=*/true),
+            -EEXIST);
+  EXPECT_EQ(ByteAt(kAt + kPage), 0x5a);
+  EXPECT_EQ(MapFixed(kAt + kPage, kPage, kReadWrite), kAt + kPage);
+  EXPECT_EQ(ByteAt(kAt + kPage), 0);
+}
+
+TEST_F(AddressSpaceTest, ProtectNeedsTheWholeRange) {
+  MapFixed(kAt, kPage, kReadWrite);
+  MapFixed(kAt + 2 * kPage, kPage, kReadWrite);
+  EXPECT_EQ(space_.Protect(kAt, 3 * kPage, kRead), -ENOMEM);
+  EXPECT_TRUE(CanWrite(kAt)) << "nothing changed";
+  EXPECT_EQ(space_.Protect(kAt, kPage, kReadExecute), 0);
+  EXPECT_FALSE(CanWrite(kAt));
+}
+
+TEST_F(AddressSpaceTest, FaultsAreAnsweredWithinTheRights) {
+  MapFixed(kAt, 1 << 20, kReadWrite);  // large enough not to be made present at once
+  EXPECT_EQ(pages_.page_count(), 0u);
+  EXPECT_EQ(space_.HandleFault(kAt + 5, /*write=*/true, /*execute=*/false), FaultResult::kHandled);
+  EXPECT_TRUE(pages_.IsPresent(kAt));
+  EXPECT_EQ(space_.HandleFault(kAt + 5, false, /*execute=*/true), FaultResult::kWrongRights);
+  EXPECT_EQ(space_.HandleFault(kAt - 5, false, false), FaultResult::kNotMapped);
+  MapFixed(kAt, kPage, kRead);
+  EXPECT_EQ(space_.HandleFault(kAt, true, false), FaultResult::kWrongRights);
+  EXPECT_EQ(space_.HandleFault(~std::uint64_t{0}, true, false), FaultResult::kNotMapped);
+}
+
+TEST_F(AddressSpaceTest, GuardBelowTheStackIsTold) {
+  ASSERT_GT(space_.Map(kStackTop - kStackBytes, kStackBytes, kReadWrite, Kind::kStack, true), 0);
+  EXPECT_EQ(space_.HandleFault(kStackTop - kStackBytes - 8, true, false), FaultResult::kStackGuard);
+  EXPECT_EQ(space_.HandleFault(kStackTop - kStackBytes - kStackGuardBytes - 8, true, false),
+            FaultResult::kNotMapped);
+  EXPECT_EQ(space_.HandleFault(kStackTop - kStackBytes, true, false), FaultResult::kHandled);
+}
+
+TEST_F(AddressSpaceTest, EndsAtTheMemoryLimit) {
+  MapFixed(kAt, 4 * kLimit, kReadWrite);
+  std::uint64_t touched = 0;
+  FaultResult result = FaultResult::kHandled;
+  while (result == FaultResult::kHandled && touched < 4 * kLimit) {
+    result = space_.HandleFault(kAt + touched, true, false);
+    touched += kPage;
+  }
+  EXPECT_EQ(result, FaultResult::kOutOfMemory);
+  EXPECT_TRUE(space_.out_of_memory());
+  EXPECT_GE(touched, kLimit * 9 / 10) << "what was handed out untouched stays small";
+  EXPECT_LE(account_.used_bytes(), kLimit);
+}
+
+TEST_F(AddressSpaceTest, SparseTouchingIsNotChargedForItsNeighbours) {
+  MapFixed(kAt, std::uint64_t{1} << 30, kReadWrite);
+  int touched = 0;
+  while (touched < 1024 &&
+         space_.HandleFault(kAt + static_cast<std::uint64_t>(touched) * (1 << 20), true, false) ==
+             FaultResult::kHandled)
+    ++touched;
+  EXPECT_GT(touched, 64) << "of " << kLimit / kPage << " pages";
+}
+
+TEST_F(AddressSpaceTest, HeapGrowsAndShrinks) {
+  space_.SetHeapStart(kAt);
+  EXPECT_EQ(space_.MoveHeapEnd(0), kAt);
+  EXPECT_EQ(space_.MoveHeapEnd(kAt + 100), kAt + 100);
+  EXPECT_TRUE(CanWrite(kAt + 99));
+  EXPECT_EQ(space_.MoveHeapEnd(kAt + 5 * kPage), kAt + 5 * kPage);
+  EXPECT_EQ(ByteAt(kAt + 99), 0x5a);
+  EXPECT_EQ(space_.MoveHeapEnd(kAt), kAt);
+  EXPECT_FALSE(CanRead(kAt));
+  EXPECT_EQ(space_.MoveHeapEnd(kUserEnd), kAt) << "refused: too far";
+  MapFixed(kAt + 2 * kPage, kPage, kRead);
+  EXPECT_EQ(space_.MoveHeapEnd(kAt + 4 * kPage), kAt) << "refused: something is there";
+}
+
+TEST_F(AddressSpaceTest, RemapGrowsMovesAndShrinks) {
+  MapFixed(kAt, 2 * kPage, kReadWrite);
+  ASSERT_TRUE(CanWrite(kAt + kPage));
+  EXPECT_EQ(space_.Remap(kAt, 2 * kPage, 4 * kPage, false, std::nullopt), kAt);
+  EXPECT_TRUE(CanWrite(kAt + 3 * kPage));
+  MapFixed(kAt + 4 * kPage, kPage, kRead);
+  EXPECT_EQ(space_.Remap(kAt, 4 * kPage, 8 * kPage, false, std::nullopt), -ENOMEM);
+  const std::int64_t moved = space_.Remap(kAt, 4 * kPage, 8 * kPage, true, std::nullopt);
+  ASSERT_GT(moved, 0);
+  EXPECT_EQ(ByteAt(static_cast<std::uint64_t>(moved) + kPage), 0x5a);
+  EXPECT_FALSE(CanRead(kAt));
+  const std::uint64_t target = kAt + (std::uint64_t{1} << 30);
+  EXPECT_EQ(space_.Remap(static_cast<std::uint64_t>(moved), 8 * kPage, 2 * kPage, true, target),
+            target);
+  EXPECT_EQ(ByteAt(target + kPage), 0x5a);
+  EXPECT_FALSE(CanRead(target + 2 * kPage));
+  EXPECT_EQ(space_.Remap(target, kPage, kPage, true, target), -EINVAL) << "onto itself";
+  EXPECT_EQ(space_.Remap(target, 64 * kPage, kPage, true, std::nullopt), -EFAULT);
+}
+
+TEST_F(AddressSpaceTest, DiscardReadsAsZeroAgain) {
+  MapFixed(kAt, 2 * kPage, kReadWrite);
+  ASSERT_TRUE(CanWrite(kAt));
+  EXPECT_EQ(space_.Discard(kAt, kPage), 0);
+  EXPECT_EQ(ByteAt(kAt), 0);
+  EXPECT_EQ(space_.Discard(kAt, 3 * kPage), -ENOMEM) << "not all mapped";
+}
+
+// A guest that maps every other page makes the host keep an area for each.
+TEST_F(AddressSpaceTest, NumberOfAreasIsBoundedAndCharged) {
+  std::uint64_t count = 0;
+  while (count < 1'000'000 && MapFixed(kAt + 2 * count * kPage, kPage, kNone) > 0) ++count;
+  EXPECT_LE(count, 65530u);
+  EXPECT_GT(account_.used_bytes(), count * 64);
+  EXPECT_EQ(space_.Unmap(kAt, 2 * count * kPage), 0) << "giving back is always possible";
+  EXPECT_EQ(MapFixed(kAt, kPage, kNone), kAt);
+}
+
+TEST_F(AddressSpaceTest, StringsEndWhereTheyEnd) {
+  MapFixed(kAt, 2 * kPage, kReadWrite);
+  const std::string text(300, 'x');
+  ASSERT_TRUE(space_.Write(kAt + kPage - 100, std::as_bytes(std::span(text.c_str(), 301))));
+  std::string read;
+  EXPECT_EQ(space_.ReadString(kAt + kPage - 100, 4096, read), 300);
+  EXPECT_EQ(read, text);
+  EXPECT_EQ(space_.ReadString(kAt + kPage - 100, 300, read), -ENAMETOOLONG);
+  std::vector<std::byte> full(kPage, std::byte{'y'});
+  ASSERT_TRUE(space_.Write(kAt + kPage, full));
+  EXPECT_EQ(space_.ReadString(kAt + kPage, 8192, read), -EFAULT) << "runs off the end";
+  EXPECT_EQ(space_.ReadString(~std::uint64_t{0}, 8192, read), -EFAULT);
+}
+
+}  // namespace
+}  // namespace waxvm::linux_abi

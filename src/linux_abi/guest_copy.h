@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Moves bytes between guest memory and open files, and the arguments that name either.
+#ifndef WAXVM_SRC_LINUX_ABI_GUEST_COPY_H_
+#define WAXVM_SRC_LINUX_ABI_GUEST_COPY_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "src/linux_abi/errno_or.h"
+#include "src/linux_abi/process.h"
+#include "src/linux_abi/vfs/open_file.h"
+#include "src/linux_abi/vfs/place.h"
+
+namespace waxvm::linux_abi {
+
+/// MAX_RW_COUNT: no call moves more, however much it is asked to.
+inline constexpr std::uint64_t kMaxTransferBytes = 0x7ffff000;
+/// What the host copies through at a time, so that a guest's huge count costs the host nothing.
+inline constexpr std::size_t kBounceBytes = 65536;
+
+struct GuestRange {
+  std::uint64_t address = 0;
+  std::uint64_t bytes = 0;
+};
+
+/// An array of iovec. Errors: EINVAL (more than IOV_MAX, or a sum past SSIZE_MAX), EFAULT.
+ErrnoOr<std::vector<GuestRange>> ReadVectors(Process& process, std::uint64_t address,
+                                             std::uint64_t count);
+
+/// Reads the file, at `offset` where given, into the ranges; a part, once something was read.
+std::int64_t ReadToGuest(Process& process, OpenFile& file, std::span<const GuestRange> ranges,
+                         std::optional<std::uint64_t> offset);
+/// Writes the ranges to the file in the same way.
+std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const GuestRange> ranges,
+                            std::optional<std::uint64_t> offset);
+
+/// True once the run is being ended: a call that can go on for long asks now and then.
+bool RunIsEnding(Process& process);
+
+/// The open file of a descriptor argument. Errors: EBADF; also for O_PATH descriptors.
+ErrnoOr<OpenFile*> FileArgument(Process& process, std::uint64_t fd);
+/// A path argument. Errors: EFAULT, ENAMETOOLONG.
+ErrnoOr<std::string> PathArgument(Process& process, std::uint64_t address);
+/// Where a path relative to `fd` starts, AT_FDCWD included. An absolute path ignores `fd`.
+/// Errors: EBADF, ENOTDIR, ENOENT for an empty path.
+ErrnoOr<Place> BaseArgument(Process& process, std::uint64_t fd, const std::string& path);
+
+}  // namespace waxvm::linux_abi
+
+#endif  // WAXVM_SRC_LINUX_ABI_GUEST_COPY_H_

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+// Waiting for files. Only standard input can become ready from outside: everything else changes
+// by the guest's own calls alone, so a wait is on that, and on time.
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <climits>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "src/linux_abi/guest_copy.h"
+#include "src/linux_abi/process.h"
+#include "src/linux_abi/syscall_table.h"
+#include "src/linux_abi/vfs/epoll_file.h"
+#include "src/linux_abi/vfs/fd_table.h"
+#include "src/linux_abi/vfs/file_system.h"
+
+namespace waxvm::linux_abi {
+namespace {
+
+/// How long to wait; empty: for ever.
+using Timeout = std::optional<std::chrono::nanoseconds>;
+
+// Longer than any run, and far from overflowing.
+constexpr std::int64_t kMaxSeconds = std::int64_t{1} << 31;
+
+Timeout Milliseconds(std::uint64_t argument) {
+  const auto count = static_cast<std::int32_t>(argument);
+  return count < 0 ? Timeout() : Timeout(std::chrono::milliseconds(count));
+}
+
+ErrnoOr<Timeout> TimespecArgument(Process& process, std::uint64_t address) {
+  if (address == 0) return Timeout();
+  timespec time{};
+  if (!process.memory().ReadObject(address, time)) return Errno{EFAULT};
+  if (time.tv_sec < 0 || time.tv_nsec < 0 || time.tv_nsec > 999'999'999) return Errno{EINVAL};
+  return Timeout(std::chrono::seconds(std::min<std::int64_t>(time.tv_sec, kMaxSeconds)) +
+                 std::chrono::nanoseconds(time.tv_nsec));
+}
+
+ErrnoOr<Timeout> TimevalArgument(Process& process, std::uint64_t address) {
+  if (address == 0) return Timeout();
+  timeval time{};
+  if (!process.memory().ReadObject(address, time)) return Errno{EFAULT};
+  if (time.tv_sec < 0 || time.tv_usec < 0) return Errno{EINVAL};
+  return Timeout(std::chrono::seconds(std::min<std::int64_t>(time.tv_sec, kMaxSeconds)) +
+                 std::chrono::microseconds(std::min<std::int64_t>(time.tv_usec, kMaxSeconds)));
+}
+
+/// One file that is waited for.
+struct Waited {
+  const OpenFile* file = nullptr;
+  short wanted = 0;
+  short ready = 0;
+
+  void Take(short state) {
+    if ((state & POLLIN) != 0) state |= POLLRDNORM;
+    if ((state & POLLOUT) != 0) state |= POLLWRNORM;
+    ready = static_cast<short>(state & (wanted | POLLERR | POLLHUP));
+  }
+};
+
+// Fills in what is ready, and waits where nothing is. Returns 0 or -EINTR.
+std::int64_t WaitFor(Process& process, std::span<Waited> files, Timeout timeout) {
+  bool ready = false;
+  for (Waited& waited : files) {
+    waited.Take(waited.file->Poll());
+    ready = ready || waited.ready != 0;
+  }
+  if (ready || timeout == std::chrono::nanoseconds(0)) return 0;
+  std::vector<pollfd> descriptors;
+  std::vector<Waited*> owners;
+  for (Waited& waited : files) {
+    if (waited.file->HostDescriptor() < 0 || (waited.wanted & (POLLIN | POLLRDNORM)) == 0) continue;
+    descriptors.push_back({.fd = waited.file->HostDescriptor(), .events = POLLIN, .revents = 0});
+    owners.push_back(&waited);
+  }
+  const int result = process.host().Wait(descriptors, timeout);
+  if (result < 0) return result;
+  for (std::size_t i = 0; i < owners.size(); ++i) owners[i]->Take(descriptors[i].revents);
+  return 0;
+}
+
+std::int64_t PollDescriptors(Process& process, std::uint64_t address, std::uint64_t count,
+                             Timeout timeout) {
+  count = static_cast<std::uint32_t>(count);
+  if (count > std::max<std::uint64_t>(process.files().limit(), process.files().size())) {
+    return -EINVAL;
+  }
+  // The limit on descriptors may be none; what the host holds for the wait is charged.
+  MemoryCharge charge;
+  if (!charge.Resize(process.account(), count * (sizeof(pollfd) + sizeof(Waited)))) return -ENOMEM;
+  std::vector<pollfd> asked(count);
+  if (!process.memory().Read(address, std::as_writable_bytes(std::span(asked)))) return -EFAULT;
+  std::vector<Waited> files;
+  std::int64_t answered = 0;
+  for (pollfd& entry : asked) {
+    entry.revents = 0;
+    if (entry.fd < 0) continue;
+    const ErrnoOr<OpenFile*> file = FileArgument(process, static_cast<std::uint64_t>(entry.fd));
+    if (file.ok()) {
+      files.push_back({.file = *file, .wanted = entry.events});
+    } else {
+      entry.revents = POLLNVAL;
+      ++answered;
+    }
+  }
+  const Timeout wait = answered > 0 ? Timeout(std::chrono::nanoseconds(0)) : timeout;
+  const std::int64_t result = WaitFor(process, files, wait);
+  if (result < 0) return result;
+  auto waited = files.begin();
+  for (pollfd& entry : asked) {
+    if (entry.fd < 0 || entry.revents == POLLNVAL) continue;
+    entry.revents = (waited++)->ready;
+    if (entry.revents != 0) ++answered;
+  }
+  if (!process.memory().Write(address, std::as_bytes(std::span(asked)))) return -EFAULT;
+  return answered;
+}
+
+std::int64_t Poll(Process& process, const SyscallArguments& arguments) {
+  return PollDescriptors(process, arguments[0], arguments[1], Milliseconds(arguments[2]));
+}
+std::int64_t PPoll(Process& process, const SyscallArguments& arguments) {
+  const ErrnoOr<Timeout> timeout = TimespecArgument(process, arguments[2]);
+  if (!timeout.ok()) return timeout.result();
+  return PollDescriptors(process, arguments[0], arguments[1], *timeout);
+}
+
+/// The three sets of select: readable, writable, exceptional.
+class DescriptorSets {
+ public:
+  explicit DescriptorSets(std::uint64_t descriptors) : words_((descriptors + 63) / 64) {}
+
+  std::int64_t ReadFrom(Process& process, const std::array<std::uint64_t, 3>& addresses) {
+    for (std::size_t i = 0; i < sets_.size(); ++i) {
+      sets_[i].assign(words_, 0);
+      if (addresses[i] == 0) continue;
+      const std::span<std::uint64_t> words(sets_[i]);
+      if (!process.memory().Read(addresses[i], std::as_writable_bytes(words))) return -EFAULT;
+    }
+    return 0;
+  }
+  std::int64_t WriteTo(Process& process, const std::array<std::uint64_t, 3>& addresses) const {
+    for (std::size_t i = 0; i < sets_.size(); ++i) {
+      const std::span<const std::uint64_t> words(sets_[i]);
+      if (addresses[i] == 0) continue;
+      if (!process.memory().Write(addresses[i], std::as_bytes(words))) return -EFAULT;
+    }
+    return 0;
+  }
+  short Wanted(std::uint64_t fd) const {
+    short wanted = 0;
+    for (std::size_t i = 0; i < sets_.size(); ++i) {
+      if ((sets_[i][fd / 64] >> (fd % 64) & 1) != 0) wanted |= kEvents[i];
+    }
+    return wanted;
+  }
+  /// Keeps of `fd` what is ready; returns the number of sets it stays in.
+  std::int64_t Keep(std::uint64_t fd, short wanted, short ready) {
+    if ((ready & (POLLHUP | POLLERR)) != 0) ready |= POLLIN;
+    if ((ready & POLLERR) != 0) ready |= POLLOUT;
+    std::int64_t kept = 0;
+    for (std::size_t i = 0; i < sets_.size(); ++i) {
+      if ((wanted & ready & kEvents[i]) != 0) {
+        ++kept;
+      } else {
+        sets_[i][fd / 64] &= ~(std::uint64_t{1} << (fd % 64));
+      }
+    }
+    return kept;
+  }
+
+ private:
+  static constexpr std::array<short, 3> kEvents = {POLLIN, POLLOUT, POLLPRI};
+
+  std::size_t words_;
+  std::array<std::vector<std::uint64_t>, 3> sets_;
+};
+
+std::int64_t SelectDescriptors(Process& process, const SyscallArguments& arguments,
+                               Timeout timeout) {
+  const auto asked = static_cast<std::int32_t>(arguments[0]);
+  if (asked < 0) return -EINVAL;
+  const std::uint64_t count =
+      std::min<std::uint64_t>(static_cast<std::uint64_t>(asked), process.files().size());
+  const std::array<std::uint64_t, 3> addresses = {arguments[1], arguments[2], arguments[3]};
+  DescriptorSets sets(count);
+  const std::int64_t read = sets.ReadFrom(process, addresses);
+  if (read < 0) return read;
+  std::vector<Waited> files;
+  std::vector<std::uint64_t> numbers;
+  for (std::uint64_t fd = 0; fd < count; ++fd) {
+    const short wanted = sets.Wanted(fd);
+    if (wanted == 0) continue;
+    const ErrnoOr<OpenFile*> file = FileArgument(process, fd);
+    if (!file.ok()) return file.result();
+    files.push_back({.file = *file, .wanted = wanted});
+    numbers.push_back(fd);
+  }
+  const std::int64_t result = WaitFor(process, files, timeout);
+  if (result < 0) return result;
+  std::int64_t kept = 0;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    kept += sets.Keep(numbers[i], files[i].wanted, files[i].ready);
+  }
+  const std::int64_t written = sets.WriteTo(process, addresses);
+  return written < 0 ? written : kept;
+}
+
+std::int64_t Select(Process& process, const SyscallArguments& arguments) {
+  const ErrnoOr<Timeout> timeout = TimevalArgument(process, arguments[4]);
+  return timeout.ok() ? SelectDescriptors(process, arguments, *timeout) : timeout.result();
+}
+std::int64_t PSelect6(Process& process, const SyscallArguments& arguments) {
+  const ErrnoOr<Timeout> timeout = TimespecArgument(process, arguments[4]);
+  return timeout.ok() ? SelectDescriptors(process, arguments, *timeout) : timeout.result();
+}
+
+std::int64_t CreateEpoll(Process& process, std::uint64_t flags) {
+  if ((flags & ~std::uint64_t{EPOLL_CLOEXEC}) != 0) return -EINVAL;
+  return process.files().Add(std::make_shared<EpollFile>(process.file_system().context()),
+                             flags != 0);
+}
+std::int64_t EpollCreate(Process& process, const SyscallArguments& arguments) {
+  return static_cast<std::int32_t>(arguments[0]) <= 0 ? -EINVAL : CreateEpoll(process, 0);
+}
+std::int64_t EpollCreate1(Process& process, const SyscallArguments& arguments) {
+  return CreateEpoll(process, static_cast<std::uint32_t>(arguments[0]));
+}
+
+ErrnoOr<std::shared_ptr<EpollFile>> EpollArgument(Process& process, std::uint64_t fd) {
+  std::shared_ptr<OpenFile> file = process.files().Share(fd);
+  if (file == nullptr) return Errno{EBADF};
+  std::shared_ptr<EpollFile> epoll = std::dynamic_pointer_cast<EpollFile>(std::move(file));
+  if (epoll == nullptr) return Errno{EINVAL};
+  return epoll;
+}
+
+std::int64_t EpollCtl(Process& process, const SyscallArguments& arguments) {
+  const auto operation = static_cast<int>(arguments[1]);
+  epoll_event event{};
+  if (operation != EPOLL_CTL_DEL && !process.memory().ReadObject(arguments[3], event)) {
+    return -EFAULT;
+  }
+  const std::shared_ptr<OpenFile> file = process.files().Share(arguments[2]);
+  if (file == nullptr || process.files().Get(arguments[0]) == nullptr) return -EBADF;
+  struct stat status {};
+  const bool pollable =
+      file->Stat(status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
+  if (!pollable) return -EPERM;
+  ErrnoOr<std::shared_ptr<EpollFile>> epoll = EpollArgument(process, arguments[0]);
+  if (!epoll.ok()) return epoll.result();
+  if (*epoll == file) return -EINVAL;
+  const auto fd = static_cast<int>(arguments[2]);
+  switch (operation) {
+    case EPOLL_CTL_ADD:
+      return (*epoll)->Add(fd, file, event);
+    case EPOLL_CTL_MOD:
+      return (*epoll)->Modify(fd, file, event);
+    case EPOLL_CTL_DEL:
+      return (*epoll)->Delete(fd, file);
+    default:
+      return -EINVAL;
+  }
+}
+
+std::int64_t WaitForEvents(Process& process, const SyscallArguments& arguments, Timeout timeout) {
+  const auto max_events = static_cast<std::int32_t>(arguments[2]);
+  if (max_events <= 0 || static_cast<std::size_t>(max_events) > INT_MAX / sizeof(epoll_event)) {
+    return -EINVAL;
+  }
+  ErrnoOr<std::shared_ptr<EpollFile>> epoll = EpollArgument(process, arguments[0]);
+  if (!epoll.ok()) return epoll.result();
+  std::vector<epoll_event> events = (*epoll)->Collect(static_cast<std::size_t>(max_events));
+  if (events.empty() && timeout != std::chrono::nanoseconds(0)) {
+    std::vector<pollfd> descriptors = (*epoll)->HostDescriptors();
+    const int result = process.host().Wait(descriptors, timeout);
+    if (result < 0) return result;
+    events = (*epoll)->Collect(static_cast<std::size_t>(max_events));
+  }
+  if (!process.memory().Write(arguments[1], std::as_bytes(std::span(events)))) return -EFAULT;
+  return static_cast<std::int64_t>(events.size());
+}
+
+std::int64_t EpollWait(Process& process, const SyscallArguments& arguments) {
+  return WaitForEvents(process, arguments, Milliseconds(arguments[3]));
+}
+std::int64_t EpollPWait2(Process& process, const SyscallArguments& arguments) {
+  const ErrnoOr<Timeout> timeout = TimespecArgument(process, arguments[3]);
+  return timeout.ok() ? WaitForEvents(process, arguments, *timeout) : timeout.result();
+}
+
+constexpr std::string_view kNoMask = "the signal mask is ignored, the time left is not written";
+
+constexpr SyscallEntry kEntries[] = {
+    {SYS_poll, "poll", Poll},
+    {SYS_ppoll, "ppoll", PPoll, Support::kPartial, kNoMask},
+    {SYS_select, "select", Select, Support::kPartial, "the time left is not written"},
+    {SYS_pselect6, "pselect6", PSelect6, Support::kPartial, kNoMask},
+    {SYS_epoll_create, "epoll_create", EpollCreate},
+    {SYS_epoll_create1, "epoll_create1", EpollCreate1},
+    {SYS_epoll_ctl, "epoll_ctl", EpollCtl, Support::kPartial, "an epoll instance within another"},
+    {SYS_epoll_wait, "epoll_wait", EpollWait},
+    {SYS_epoll_pwait, "epoll_pwait", EpollWait, Support::kPartial, "the signal mask is ignored"},
+    {SYS_epoll_pwait2, "epoll_pwait2", EpollPWait2, Support::kPartial,
+     "the signal mask is ignored"},
+};
+
+}  // namespace
+
+std::span<const SyscallEntry> PollCalls() { return kEntries; }
+
+}  // namespace waxvm::linux_abi

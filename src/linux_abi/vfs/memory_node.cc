@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/linux_abi/vfs/memory_node.h"
+
+#include <limits.h>
+#include <sys/sysmacros.h>
+
+#include <cerrno>
+#include <utility>
+#include <vector>
+
+#include "src/linux_abi/fixed_time.h"
+
+namespace waxvm::linux_abi {
+namespace {
+
+// An inode or a name, with what the containers around it take.
+constexpr std::uint64_t kChargePerNode = sizeof(MemoryNode) + 64;
+constexpr std::uint64_t kChargePerLink = sizeof(MemoryNode::Link) + 96;
+
+constexpr dev_t kMemoryDevice = 0x17;
+
+dev_t DeviceNumber(Device device) {
+  switch (device) {
+    case Device::kNone:
+      return 0;
+    case Device::kNull:
+      return makedev(1, 3);
+    case Device::kZero:
+      return makedev(1, 5);
+    case Device::kFull:
+      return makedev(1, 7);
+    case Device::kRandom:
+      return makedev(1, 8);
+    case Device::kUrandom:
+      return makedev(1, 9);
+    case Device::kTty:
+      return makedev(5, 0);
+  }
+  return 0;
+}
+
+}  // namespace
+
+timespec VfsContext::Now() const {
+  const std::chrono::nanoseconds now = spec.clock ? spec.clock->RealTime() : kFixedTime;
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(now);
+  return {.tv_sec = seconds.count(), .tv_nsec = (now - seconds).count()};
+}
+
+ErrnoOr<std::shared_ptr<MemoryNode>> MemoryNode::Create(VfsContext& context, mode_t mode) {
+  if (context.live_nodes >= kMaxNodes) return Errno{ENOSPC};
+  MemoryCharge charge;
+  if (!charge.Resize(context.account, kChargePerNode)) return Errno{ENOSPC};
+  std::shared_ptr<MemoryNode> node(new MemoryNode(context, mode));
+  node->charge_ = std::move(charge);
+  return node;
+}
+
+MemoryNode::MemoryNode(VfsContext& context, mode_t node_mode)
+    : inode(++context.last_inode), mode(node_mode), contents(context.account), context_(context) {
+  ++context.live_nodes;
+  accessed = modified = changed = context.Now();
+}
+
+MemoryNode::~MemoryNode() {
+  --context_.live_nodes;
+  // A tree as deep as a guest could make it must not be freed by recursion: the host's stack would
+  // overflow. Each round frees nodes whose children have been moved out.
+  std::vector<std::shared_ptr<MemoryNode>> doomed;
+  const auto take_children = [&doomed](MemoryNode& node) {
+    for (auto& [child_name, link] : node.children_) doomed.push_back(std::move(link.node));
+    node.children_.clear();
+  };
+  take_children(*this);
+  while (!doomed.empty()) {
+    const std::shared_ptr<MemoryNode> node = std::move(doomed.back());
+    doomed.pop_back();
+    if (node.use_count() == 1) take_children(*node);
+  }
+}
+
+void MemoryNode::Stat(struct stat& status) const {
+  status = {};
+  status.st_dev = kMemoryDevice;
+  status.st_ino = inode;
+  status.st_mode = mode;
+  status.st_nlink = links_to_this;
+  status.st_uid = owner;
+  status.st_gid = group;
+  status.st_rdev = DeviceNumber(device);
+  status.st_size = static_cast<off_t>(is_link() ? target.size() : contents.size());
+  status.st_blksize = kPageBytes;
+  status.st_blocks = static_cast<blkcnt_t>(contents.allocated_bytes() / 512);
+  status.st_atim = accessed;
+  status.st_mtim = modified;
+  status.st_ctim = changed;
+}
+
+std::int64_t MemoryNode::SetTimes(const std::array<timespec, 2>& times) {
+  const timespec now = context_.Now();
+  const auto set = [&now](timespec& to, const timespec& from) {
+    if (from.tv_nsec != UTIME_OMIT) to = from.tv_nsec == UTIME_NOW ? now : from;
+  };
+  set(accessed, times[0]);
+  set(modified, times[1]);
+  changed = now;
+  return 0;
+}
+
+std::int64_t MemoryNode::SetTarget(std::string text) {
+  if (!charge_.Resize(context_.account, kChargePerNode + text.size())) return -ENOSPC;
+  target = std::move(text);
+  return 0;
+}
+
+void MemoryNode::TouchContents() { modified = changed = context_.Now(); }
+void MemoryNode::TouchStatus() { changed = context_.Now(); }
+
+std::shared_ptr<MemoryNode> MemoryNode::Find(std::string_view child_name) const {
+  const auto found = children_.find(child_name);
+  return found == children_.end() ? nullptr : found->second.node;
+}
+
+std::int64_t MemoryNode::Add(std::string_view child_name, std::shared_ptr<MemoryNode> node) {
+  if (is_removed()) return -ENOENT;
+  Link link;
+  if (!link.charge.Resize(context_.account, kChargePerLink + child_name.size())) return -ENOSPC;
+  if (node->is_directory()) {
+    node->parent = weak_from_this();
+    node->name = child_name;
+    node->links_to_this = 2;
+    ++links_to_this;
+    for (const auto& [grandchild_name, grandchild] : node->children_) {
+      if (grandchild.node->is_directory()) ++node->links_to_this;
+    }
+  } else {
+    ++node->links_to_this;
+  }
+  node->TouchStatus();
+  link.node = std::move(node);
+  children_.emplace(child_name, std::move(link));
+  TouchContents();
+  return 0;
+}
+
+void MemoryNode::Remove(std::string_view child_name) {
+  const auto found = children_.find(child_name);
+  MemoryNode& node = *found->second.node;
+  node.TouchStatus();
+  if (node.is_directory()) {
+    node.links_to_this = 0;
+    --links_to_this;
+  } else {
+    --node.links_to_this;
+  }
+  children_.erase(found);
+  TouchContents();
+}
+
+ErrnoOr<std::string> MemoryNode::Path() const {
+  std::string path;
+  std::shared_ptr<const MemoryNode> node = shared_from_this();
+  while (true) {
+    if (node->is_removed()) return Errno{ENOENT};
+    const std::shared_ptr<const MemoryNode> above = node->parent.lock();
+    if (above == node) break;
+    if (above == nullptr) return Errno{ENOENT};
+    path.insert(0, "/" + node->name);
+    if (path.size() >= PATH_MAX) return Errno{ENAMETOOLONG};
+    node = above;
+  }
+  return path.empty() ? "/" : path;
+}
+
+}  // namespace waxvm::linux_abi

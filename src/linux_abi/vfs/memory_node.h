@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef WAXVM_SRC_LINUX_ABI_VFS_MEMORY_NODE_H_
+#define WAXVM_SRC_LINUX_ABI_VFS_MEMORY_NODE_H_
+
+#include <sys/stat.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "src/base/memory_account.h"
+#include "src/linux_abi/errno_or.h"
+#include "src/linux_abi/host.h"
+#include "src/linux_abi/vfs/host_folder.h"
+#include "src/linux_abi/vfs/sparse_bytes.h"
+#include "waxvm/provider.h"
+
+namespace waxvm::linux_abi {
+
+/// A bound of its own beside the memory limit: a guest with a huge limit must not make the host
+/// spend minutes on freeing nodes.
+inline constexpr std::uint64_t kMaxNodes = 1'000'000;
+
+/// What every file of one instance shares. Outlives them.
+struct VfsContext {
+  const InstanceSpec& spec;
+  MemoryAccount& account;
+  Host& host;
+  std::uint64_t last_inode = 0;
+  std::uint64_t live_nodes = 0;
+  timespec started{};  ///< the host's time when the instance was made; never shown to the guest
+
+  /// The granted clock's time, or the fixed one.
+  timespec Now() const;
+};
+
+enum class Device { kNone, kNull, kZero, kFull, kRandom, kUrandom, kTty };
+
+/// Where a granted host folder or file shows through a node of the instance's own tree.
+struct HostBacking {
+  std::shared_ptr<HostFolder> folder;
+  std::string path;  ///< within the folder
+  explicit operator bool() const { return folder != nullptr; }
+};
+
+/// An inode of the instance's own tree: a directory, regular file, symbolic link or device.
+/// Thread safety: none.
+class MemoryNode : public std::enable_shared_from_this<MemoryNode> {
+ public:
+  struct Link {
+    std::shared_ptr<MemoryNode> node;
+    MemoryCharge charge;
+  };
+  using Links = std::map<std::string, Link, std::less<>>;
+
+  /// `mode` with the type. Errors: ENOSPC.
+  static ErrnoOr<std::shared_ptr<MemoryNode>> Create(VfsContext& context, mode_t mode);
+  ~MemoryNode();
+  MemoryNode(const MemoryNode&) = delete;
+  MemoryNode& operator=(const MemoryNode&) = delete;
+
+  bool is_directory() const { return S_ISDIR(mode); }
+  bool is_regular() const { return S_ISREG(mode); }
+  bool is_link() const { return S_ISLNK(mode); }
+  /// True for a directory that was removed: nothing can be made in it.
+  bool is_removed() const { return links_to_this == 0; }
+  void Stat(struct stat& status) const;
+  std::int64_t SetTimes(const std::array<timespec, 2>& times);
+  /// Says where a symbolic link points. Returns 0 or -ENOSPC.
+  std::int64_t SetTarget(std::string text);
+  void TouchContents();  ///< sets the modification and change time
+  void TouchStatus();    ///< sets the change time
+
+  // Directories.
+  std::shared_ptr<MemoryNode> Find(std::string_view name) const;
+  /// Adds a name that is not there yet. Returns 0, -ENOENT in a removed directory, or -ENOSPC.
+  std::int64_t Add(std::string_view name, std::shared_ptr<MemoryNode> node);
+  /// Takes away a name that is there.
+  void Remove(std::string_view name);
+  const Links& children() const { return children_; }
+  Links TakeChildren() { return std::move(children_); }
+  /// The absolute path of a directory; ENOENT once it was removed, ENAMETOOLONG past PATH_MAX.
+  ErrnoOr<std::string> Path() const;
+
+  const std::uint64_t inode;
+  mode_t mode;
+  uid_t owner = 0;
+  gid_t group = 0;
+  std::uint64_t links_to_this = 0;
+  timespec accessed{};
+  timespec modified{};
+  timespec changed{};
+
+  std::weak_ptr<MemoryNode> parent;  ///< of a directory
+  std::string name;                  ///< of a directory
+  bool fixed = false;                ///< a mount point or a part of /dev: stays where it is
+  HostBacking backing;
+  SparseBytes contents;
+  std::string target;  ///< of a symbolic link
+  Device device = Device::kNone;
+
+ private:
+  MemoryNode(VfsContext& context, mode_t mode);
+
+  VfsContext& context_;
+  MemoryCharge charge_;
+  Links children_;
+};
+
+}  // namespace waxvm::linux_abi
+
+#endif  // WAXVM_SRC_LINUX_ABI_VFS_MEMORY_NODE_H_

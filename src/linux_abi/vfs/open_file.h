@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef WAXVM_SRC_LINUX_ABI_VFS_OPEN_FILE_H_
+#define WAXVM_SRC_LINUX_ABI_VFS_OPEN_FILE_H_
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "src/linux_abi/errno_or.h"
+
+namespace waxvm::linux_abi {
+
+class Place;
+
+struct DirectoryEntry {
+  std::uint64_t inode = 0;
+  unsigned char type = 0;  ///< DT_*
+  std::string name;
+};
+
+/// An open file description: what descriptors made by dup share, offset and status flags included.
+/// Results are bytes or negated errno values. The callers have checked readable() and writable().
+/// Thread safety: none; used by the instance's thread.
+class OpenFile {
+ public:
+  /// `flags` as given to open(2); those that only matter while opening are dropped.
+  explicit OpenFile(int flags);
+  virtual ~OpenFile() = default;
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+
+  /// Access mode and status flags, as F_GETFL tells them.
+  int flags() const { return flags_; }
+  /// F_SETFL: changes O_APPEND, O_NONBLOCK, O_NOATIME and O_DIRECT, ignores the rest.
+  void SetStatusFlags(int flags);
+  bool path_only() const { return (flags_ & O_PATH) != 0; }
+  bool readable() const { return !path_only() && (flags_ & O_ACCMODE) != O_WRONLY; }
+  bool writable() const { return !path_only() && (flags_ & O_ACCMODE) != O_RDONLY; }
+  bool nonblocking() const { return (flags_ & O_NONBLOCK) != 0; }
+
+  /// At the shared offset, where there is one. May wait unless nonblocking().
+  virtual std::int64_t Read(std::span<std::byte> to);
+  virtual std::int64_t Write(std::span<const std::byte> from);
+  /// At `offset`, which callers keep below 2^63; leaves the shared offset alone.
+  virtual std::int64_t PRead(std::span<std::byte> to, std::uint64_t offset);
+  virtual std::int64_t PWrite(std::span<const std::byte> from, std::uint64_t offset);
+  virtual std::int64_t Seek(std::int64_t offset, int whence);
+
+  virtual std::int64_t Stat(struct stat& status) const = 0;
+  virtual std::int64_t StatFs(struct statfs& status) const;
+  virtual std::int64_t Truncate(std::uint64_t bytes);
+  /// fallocate with mode 0, or FALLOC_FL_KEEP_SIZE, or PUNCH_HOLE | KEEP_SIZE.
+  virtual std::int64_t Allocate(int mode, std::uint64_t offset, std::uint64_t bytes);
+  virtual std::int64_t Sync();
+  virtual std::int64_t SetMode(mode_t mode);
+  /// chown; -1 leaves one as it is.
+  virtual std::int64_t SetOwner(uid_t owner, gid_t group);
+  /// Access and modification time; UTIME_NOW and UTIME_OMIT as in utimensat(2).
+  virtual std::int64_t SetTimes(const std::array<timespec, 2>& times);
+  virtual ErrnoOr<std::string> ReadLink() const;
+
+  /// The entries from the offset on; an entry's offset is its index in the directory.
+  virtual ErrnoOr<std::span<const DirectoryEntry>> ReadDirectory();
+  /// Where paths relative to this descriptor start; null for what is not a directory.
+  virtual const Place* directory() const { return nullptr; }
+
+  /// What poll(2) would say without waiting, POLLHUP and POLLERR included.
+  virtual short Poll() const { return POLLIN | POLLOUT; }
+  /// Changes whenever bytes may have gone in or out: how edge-triggered waiting tells that what is
+  /// ready now is not what was reported last.
+  virtual std::uint64_t Uses() const { return uses_; }
+  void NoteUse() { ++uses_; }
+  /// The host descriptor that becomes ready when this file does, or -1 when only the guest itself
+  /// can make it ready.
+  virtual int HostDescriptor() const { return -1; }
+  /// FIONREAD: bytes that can be read at once.
+  virtual std::int64_t Available() const;
+
+ protected:
+  /// Changes the offset as lseek(2) does, for a file of `size` bytes.
+  std::int64_t SeekWithin(std::int64_t offset, int whence, std::int64_t size);
+
+  std::uint64_t offset_ = 0;
+
+ private:
+  int flags_;
+  std::uint64_t uses_ = 0;
+};
+
+/// A file whose bytes have positions: Read and Write are PRead and PWrite at the offset.
+class SeekableFile : public OpenFile {
+ public:
+  using OpenFile::OpenFile;
+
+  std::int64_t Read(std::span<std::byte> to) override;
+  std::int64_t Write(std::span<const std::byte> from) override;
+  std::int64_t PRead(std::span<std::byte> to, std::uint64_t offset) override = 0;
+  std::int64_t PWrite(std::span<const std::byte> from, std::uint64_t offset) override = 0;
+  std::int64_t Seek(std::int64_t offset, int whence) override;
+  std::int64_t Available() const override;
+
+ protected:
+  virtual std::int64_t Size() const = 0;
+};
+
+}  // namespace waxvm::linux_abi
+
+#endif  // WAXVM_SRC_LINUX_ABI_VFS_OPEN_FILE_H_

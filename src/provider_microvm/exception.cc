@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/provider_microvm/exception.h"
+
+#include <signal.h>
+
+#include "src/base/strings.h"
+
+namespace waxvm::microvm {
+namespace {
+
+using FaultResult = linux_abi::AddressSpace::FaultResult;
+
+struct VectorMeaning {
+  FaultKind kind;
+  int signal;
+  const char* name;
+};
+
+// The signals are those Linux sends: arch/x86/kernel/traps.c gives each vector its own.
+VectorMeaning MeaningOf(int vector) {
+  switch (vector) {
+    case 0:
+      return {FaultKind::kArithmetic, SIGFPE, "division error"};
+    case 1:
+      return {FaultKind::kTrap, SIGTRAP, "debug exception"};
+    case 3:
+      return {FaultKind::kTrap, SIGTRAP, "breakpoint"};
+    case 4:
+      return {FaultKind::kSegmentation, SIGSEGV, "overflow"};
+    case 5:
+      return {FaultKind::kSegmentation, SIGSEGV, "bound range exceeded"};
+    case 6:
+      return {FaultKind::kIllegalInstruction, SIGILL, "undefined instruction"};
+    case 7:
+      return {FaultKind::kIllegalInstruction, SIGILL, "device not available"};
+    case 8:
+      return {FaultKind::kDoubleFault, SIGSEGV, "double fault"};
+    case 11:
+      return {FaultKind::kBusError, SIGBUS, "segment not present"};
+    case 12:
+      return {FaultKind::kBusError, SIGBUS, "stack segment fault"};
+    case 13:
+      return {FaultKind::kPrivileged, SIGSEGV,
+              "general protection: a privileged instruction or a non-canonical address"};
+    case 16:
+      return {FaultKind::kArithmetic, SIGFPE, "x87 floating-point exception"};
+    case 17:
+      return {FaultKind::kBusError, SIGBUS, "alignment check"};
+    case 19:
+      return {FaultKind::kArithmetic, SIGFPE, "SIMD floating-point exception"};
+    default:
+      return {FaultKind::kMachine, SIGSEGV, "unexpected exception"};
+  }
+}
+
+}  // namespace
+
+Registers GeneralRegisters(const vmm::UserRegisters& registers) {
+  const kvm_regs& r = registers.general;
+  return {.value = {r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10,
+                    r.r11, r.r12, r.r13, r.r14, r.r15, r.rip, r.rflags}};
+}
+
+Fault PageFault(const vmm::Exit& exit, const vmm::UserRegisters& registers, FaultResult result) {
+  Fault fault;
+  fault.kind = result == FaultResult::kStackGuard ? FaultKind::kStackOverflow
+                                                  : FaultKind::kSegmentation;
+  fault.signal = SIGSEGV;
+  fault.address = exit.address;
+  fault.registers = GeneralRegisters(registers);
+  const char* access = (exit.error_code & kPageFaultFetch) != 0   ? "execution"
+                       : (exit.error_code & kPageFaultWrite) != 0 ? "write"
+                                                                  : "read";
+  const char* reason = result == FaultResult::kStackGuard     ? "below the stack"
+                       : result == FaultResult::kWrongRights ? "not allowed there"
+                                                              : "not mapped";
+  fault.detail = absl::StrFormat("%s at %#x from rip %#x: %s", access, exit.address,
+                                 registers.general.rip, reason);
+  return fault;
+}
+
+Fault ExceptionFault(const vmm::Exit& exit, const vmm::UserRegisters& registers) {
+  const VectorMeaning meaning = MeaningOf(exit.vector);
+  Fault fault{.kind = meaning.kind, .signal = meaning.signal};
+  fault.address = registers.general.rip;
+  fault.registers = GeneralRegisters(registers);
+  fault.detail = absl::StrFormat("%s (vector %d, error code %#x) at rip %#x", meaning.name,
+                                 exit.vector, exit.error_code, registers.general.rip);
+  return fault;
+}
+
+Fault MachineFault(const vmm::Exit& exit, const vmm::UserRegisters& registers) {
+  const bool shutdown = exit.kind == vmm::Exit::Kind::kShutdown;
+  Fault fault{.kind = shutdown ? FaultKind::kDoubleFault : FaultKind::kMachine, .signal = SIGSEGV};
+  fault.address = registers.general.rip;
+  fault.registers = GeneralRegisters(registers);
+  fault.detail = shutdown ? "the virtual machine shut down (triple fault)"
+                          : absl::StrFormat("the virtual machine stopped: %s", exit.detail);
+  return fault;
+}
+
+}  // namespace waxvm::microvm

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/provider_microvm/instance.h"
+
+#include <time.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "src/base/status.h"
+#include "src/linux_abi/fixed_answers.h"
+#include "src/provider_microvm/exception.h"
+
+namespace waxvm::microvm {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr std::uint64_t kDefaultMemoryBytes = std::uint64_t{256} << 20;
+// A page fault that the page tables already answer can come once or twice where a hypervisor
+// shadows them; a guest for which it never ends would otherwise spin for ever.
+constexpr int kMaxFaultRepeats = 100;
+constexpr std::uint64_t kHwcap2FsGsBase = 1 << 1;
+
+nanoseconds ThreadCpuTime() {
+  timespec now;
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return std::chrono::seconds(now.tv_sec) + nanoseconds(now.tv_nsec);
+}
+
+linux_abi::CpuFeatures FeaturesOf(const vmm::HostTraits& traits) {
+  linux_abi::CpuFeatures features;
+  for (std::uint32_t i = 0; i < traits.cpuid.count; ++i)
+    if (traits.cpuid.entries[i].function == 1) features.hwcap = traits.cpuid.entries[i].edx;
+  if (traits.has_fsgsbase) features.hwcap2 = kHwcap2FsGsBase;
+  return features;
+}
+
+auto MachineAnswers() {
+  std::array<vmm::FixedAnswer, 16> answers{};
+  std::size_t count = 0;
+  for (const linux_abi::FixedAnswer& answer : linux_abi::FixedAnswers())
+    if (count < answers.size()) answers[count++] = {answer.number, answer.value};
+  return std::pair(answers, count);
+}
+
+}  // namespace
+
+MicroVmInstance::MicroVmInstance(std::shared_ptr<const HostSystem> host, const InstanceSpec& spec)
+    : host_(std::move(host)),
+      spec_(spec),
+      account_(spec.limits.memory_bytes.value_or(kDefaultMemoryBytes)),
+      output_(spec.limits.output_bytes, spec.output) {}
+
+absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
+    std::shared_ptr<const HostSystem> host, const InstanceSpec& spec, int kick_signal_offset) {
+  std::unique_ptr<MicroVmInstance> instance(new MicroVmInstance(std::move(host), spec));
+  MicroVmInstance& self = *instance;
+  WAXVM_ASSIGN_OR_RETURN(self.kick_, vmm::Kick::Create(kick_signal_offset));
+  const auto [answers, count] = MachineAnswers();
+  WAXVM_ASSIGN_OR_RETURN(
+      self.machine_,
+      vmm::Machine::Create(self.host_->system, self.host_->traits, self.account_,
+                           {.trap_rdtsc = spec.clock == nullptr && self.host_->traits.traps_rdtsc,
+                            .hide_rdrand = spec.random == nullptr,
+                            .fixed_answers = std::span(answers).first(count)}));
+  self.pages_ = std::make_unique<MachinePages>(*self.machine_);
+  WAXVM_ASSIGN_OR_RETURN(
+      self.process_,
+      linux_abi::Process::Create(self.spec_, *self.pages_, self, self.account_,
+                                 FeaturesOf(self.host_->traits)));
+  const linux_abi::EntryState entry = self.process_->entry();
+  self.machine_->Start(entry.instruction_pointer, entry.stack_pointer);
+  return instance;
+}
+
+absl::StatusOr<Event> MicroVmInstance::Resume() {
+  if (finished_) return absl::FailedPreconditionError("the instance has ended already");
+  if (process_->pending_host_call())
+    return absl::FailedPreconditionError("the pending host call has not been answered");
+  if (!std::exchange(started_, true) && spec_.limits.wall_time)
+    deadline_ = vmm::Kick::Clock::now() + *spec_.limits.wall_time;
+  std::optional<nanoseconds> cpu_left;
+  if (spec_.limits.cpu_time) cpu_left = *spec_.limits.cpu_time - cpu_before_;
+
+  WAXVM_RETURN_IF_ERROR(kick_->Enter(deadline_, cpu_left));
+  cpu_entered_ = ThreadCpuTime();
+  in_resume_ = true;
+  const absl::Cleanup leave = [this] {
+    cpu_before_ += ThreadCpuTime() - cpu_entered_;
+    in_resume_ = false;
+    kick_->Leave();
+  };
+  if (signal_mask_ != kick_->run_mask()) {
+    WAXVM_RETURN_IF_ERROR(machine_->SetSignalMask(kick_->run_mask()));
+    signal_mask_ = kick_->run_mask();
+  }
+  absl::StatusOr<Event> event = RunUntilEvent();
+  finished_ = !event.ok() || !std::holds_alternative<HostCallRequest>(*event);
+  if (finished_) peak_memory_bytes_ = machine_->memory().PeakResidentBytes() + HostHeldBytes();
+  return event;
+}
+
+absl::StatusOr<Event> MicroVmInstance::RunUntilEvent() {
+  std::optional<Event> event = Ended();
+  while (!event) {
+    const vmm::Exit exit = machine_->Run();
+    switch (exit.kind) {
+      case vmm::Exit::Kind::kSystemCall:
+        event = ServeSystemCall();
+        break;
+      case vmm::Exit::Kind::kException:
+        event = ServeException(exit);
+        break;
+      case vmm::Exit::Kind::kInterrupted:
+        kick_->Consume();
+        event = Ended();
+        break;
+      case vmm::Exit::Kind::kShutdown:
+      case vmm::Exit::Kind::kFailed:
+        event = MachineFault(exit, machine_->registers());
+        break;
+    }
+    if (!output_status_.ok()) return output_status_;
+  }
+  return *std::move(event);
+}
+
+std::optional<Event> MicroVmInstance::ServeSystemCall() {
+  const kvm_regs registers = machine_->registers().general;
+  const std::optional<std::int64_t> result =
+      process_->Dispatch(registers.rax, {registers.rdi, registers.rsi, registers.rdx,
+                                         registers.r10, registers.r8, registers.r9});
+  if (result) {
+    machine_->SetSystemCallResult(*result);
+    if (std::exchange(wait_was_cut_short_, false) || kick_->requested()) return Ended();
+    return std::nullopt;
+  }
+  if (process_->pending_host_call()) return *process_->pending_host_call();
+  return std::visit([](const auto& ending) -> Event { return ending; }, *process_->ending());
+}
+
+std::optional<Event> MicroVmInstance::ServeException(const vmm::Exit& exit) {
+  using FaultResult = linux_abi::AddressSpace::FaultResult;
+  const vmm::UserRegisters registers = machine_->registers();
+  if (exit.vector != kPageFaultVector) return ExceptionFault(exit, registers);
+  const FaultResult result =
+      process_->memory().HandleFault(exit.address, (exit.error_code & kPageFaultWrite) != 0,
+                                     (exit.error_code & kPageFaultFetch) != 0);
+  if (result == FaultResult::kOutOfMemory) return LimitReached{LimitKind::kMemory};
+  if (result != FaultResult::kHandled) return PageFault(exit, registers, result);
+  if (IsRepeating(exit))
+    return MachineFault({.kind = vmm::Exit::Kind::kFailed,
+                         .detail = "the same page fault again and again"},
+                        registers);
+  return std::nullopt;
+}
+
+bool MicroVmInstance::IsRepeating(const vmm::Exit& exit) {
+  const std::uint64_t rip = machine_->registers().general.rip;
+  const bool same = exit.address == last_fault_address_ && rip == last_fault_rip_;
+  last_fault_address_ = exit.address;
+  last_fault_rip_ = rip;
+  fault_repeats_ = same ? fault_repeats_ + 1 : 0;
+  return fault_repeats_ > kMaxFaultRepeats;
+}
+
+bool MicroVmInstance::OverWallTime() const {
+  return deadline_ && vmm::Kick::Clock::now() >= *deadline_;
+}
+
+std::optional<Event> MicroVmInstance::Ended() {
+  if (kick_->requested()) return Stopped{};
+  if (process_->ending())
+    return std::visit([](const auto& ending) -> Event { return ending; }, *process_->ending());
+  if (OverWallTime()) return LimitReached{LimitKind::kWallTime};
+  if (spec_.limits.cpu_time && CpuTime() >= *spec_.limits.cpu_time)
+    return LimitReached{LimitKind::kCpuTime};
+  return std::nullopt;
+}
+
+absl::Status MicroVmInstance::CompleteHostCall(const absl::StatusOr<std::string>& reply) {
+  if (finished_ || !process_->pending_host_call())
+    return absl::FailedPreconditionError("no host call is pending");
+  machine_->SetSystemCallResult(process_->CompleteHostCall(reply));
+  return absl::OkStatus();
+}
+
+void MicroVmInstance::Stop() { kick_->Request(); }
+
+Usage MicroVmInstance::usage() const {
+  return {.cpu_time = cpu_before_,
+          .peak_memory_bytes = peak_memory_bytes_,
+          .vm_exits = machine_->exits(),
+          .output_bytes = output_.bytes()};
+}
+
+// What the host holds beside the guest's frames: files, pipes, descriptors.
+std::uint64_t MicroVmInstance::HostHeldBytes() const {
+  return account_.used_bytes() - machine_->memory().charged_bytes();
+}
+
+linux_abi::Host::OutputResult MicroVmInstance::WriteOutput(Stream stream, std::string_view data) {
+  const absl::StatusOr<std::size_t> written = output_.Write(stream, data);
+  if (!written.ok()) {
+    output_status_ = written.status();
+    return OutputResult::kFailed;
+  }
+  return output_.limit_reached() ? OutputResult::kLimit : OutputResult::kOk;
+}
+
+int MicroVmInstance::Wait(std::span<pollfd> descriptors, std::optional<nanoseconds> timeout) {
+  const int result = kick_->Wait(descriptors, timeout);
+  if (result == -EINTR) wait_was_cut_short_ = true;
+  return result;
+}
+
+void MicroVmInstance::SetFsBase(std::uint64_t address) { machine_->SetFsBase(address); }
+std::uint64_t MicroVmInstance::FsBase() { return machine_->registers().fs_base; }
+void MicroVmInstance::SetGsBase(std::uint64_t address) { machine_->SetGsBase(address); }
+std::uint64_t MicroVmInstance::GsBase() { return machine_->registers().gs_base; }
+
+nanoseconds MicroVmInstance::CpuTime() {
+  return in_resume_ ? cpu_before_ + (ThreadCpuTime() - cpu_entered_) : cpu_before_;
+}
+
+}  // namespace waxvm::microvm

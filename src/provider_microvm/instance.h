@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef WAXVM_SRC_PROVIDER_MICROVM_INSTANCE_H_
+#define WAXVM_SRC_PROVIDER_MICROVM_INSTANCE_H_
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "src/base/memory_account.h"
+#include "src/isolation/output_limiter.h"
+#include "src/kvm/kvm.h"
+#include "src/linux_abi/process.h"
+#include "src/provider_microvm/page_mapper.h"
+#include "src/vmm/kick.h"
+#include "src/vmm/machine.h"
+#include "waxvm/provider.h"
+
+namespace waxvm::microvm {
+
+/// What all instances of one provider share, immutable.
+struct HostSystem {
+  kvm::System system;
+  vmm::HostTraits traits;
+};
+
+/// A program in a virtual machine: the straight line from KVM_RUN to the Linux personality and
+/// back. Thread safety: as Instance.
+class MicroVmInstance final : public Instance, private linux_abi::Host {
+ public:
+  static absl::StatusOr<std::unique_ptr<Instance>> Create(std::shared_ptr<const HostSystem> host,
+                                                          const InstanceSpec& spec,
+                                                          int kick_signal_offset);
+
+  absl::StatusOr<Event> Resume() override;
+  absl::Status CompleteHostCall(const absl::StatusOr<std::string>& reply) override;
+  void Stop() override;
+  Usage usage() const override;
+
+ private:
+  MicroVmInstance(std::shared_ptr<const HostSystem> host, const InstanceSpec& spec);
+
+  // linux_abi::Host.
+  OutputResult WriteOutput(Stream stream, std::string_view data) override;
+  int Wait(std::span<pollfd> descriptors,
+           std::optional<std::chrono::nanoseconds> timeout) override;
+  void SetFsBase(std::uint64_t address) override;
+  std::uint64_t FsBase() override;
+  void SetGsBase(std::uint64_t address) override;
+  std::uint64_t GsBase() override;
+  std::chrono::nanoseconds CpuTime() override;
+
+  absl::StatusOr<Event> RunUntilEvent();
+  std::optional<Event> ServeSystemCall();
+  std::optional<Event> ServeException(const vmm::Exit& exit);
+  /// The event that ends a run from outside: stopped, or out of wall or CPU time.
+  std::optional<Event> Ended();
+  bool OverWallTime() const;
+  std::uint64_t HostHeldBytes() const;
+  bool IsRepeating(const vmm::Exit& exit);
+
+  const std::shared_ptr<const HostSystem> host_;
+  const InstanceSpec spec_;
+  MemoryAccount account_;
+  OutputLimiter output_;
+  absl::Status output_status_;
+  std::unique_ptr<vmm::Kick> kick_;
+  std::unique_ptr<vmm::Machine> machine_;
+  std::unique_ptr<MachinePages> pages_;
+  std::unique_ptr<linux_abi::Process> process_;
+
+  std::optional<vmm::Kick::Clock::time_point> deadline_;
+  std::optional<std::uint64_t> signal_mask_;
+  std::chrono::nanoseconds cpu_before_{0};  ///< used in earlier calls of Resume
+  std::chrono::nanoseconds cpu_entered_{0};
+  bool in_resume_ = false;
+  bool started_ = false;
+  bool finished_ = false;
+  bool wait_was_cut_short_ = false;
+  std::optional<std::uint64_t> peak_memory_bytes_;
+  std::uint64_t last_fault_address_ = 0;
+  std::uint64_t last_fault_rip_ = 0;
+  int fault_repeats_ = 0;
+};
+
+}  // namespace waxvm::microvm
+
+#endif  // WAXVM_SRC_PROVIDER_MICROVM_INSTANCE_H_
