@@ -31,8 +31,8 @@ class MemoryAccount {
   std::uint64_t used_bytes() const { return used_bytes_; }
   std::uint64_t peak_bytes() const { return peak_bytes_; }
   std::uint64_t free_bytes() const { return limit_bytes_ - used_bytes_; }
-  /// True once a charge was refused.
-  bool refused() const { return refused_; }
+  /// True if a charge was refused since the last call.
+  bool TakeRefused() { return std::exchange(refused_, false); }
 
  private:
   std::uint64_t limit_bytes_;

@@ -194,6 +194,7 @@ TEST_F(GrantedFilesTest, NoWayOut) {
   host_.MakeLink("granted/up", "../secret");
   host_.MakeLink("granted/absolute", host_.Path("secret"));
   host_.MakeLink("granted/folder", host_.path());
+  host_.MakeLink("granted/parent", "..");
   host_.MakeLink("granted/back", "/data/f");
   host_.MakeLink("granted/d/up", "../f");
   host_.MakeLink("granted/deep", "../../../../../../../../data/d/up");
@@ -204,6 +205,8 @@ TEST_F(GrantedFilesTest, NoWayOut) {
   EXPECT_EQ(Contents("/data/up"), Error(ENOENT));
   EXPECT_EQ(Contents("/data/absolute"), Error(ENOENT));
   EXPECT_EQ(Contents("/data/folder/secret"), Error(ENOENT));
+  EXPECT_EQ(Contents("/data/parent/secret"), Error(ENOENT));
+  EXPECT_EQ(Contents("/data/d/../parent/granted/f"), Error(ENOENT));
   EXPECT_EQ(Contents("/data/back"), "inside") << "links go on in the guest's own namespace";
   EXPECT_EQ(Contents("/data/d/up"), "inside");
   EXPECT_EQ(Contents("/data/deep"), "inside");
@@ -393,6 +396,36 @@ TEST_F(GrantedFilesTest, NoHostDescriptorIsHeldForADirectoryTree) {
   EXPECT_EQ(OpenDescriptors(), before);
 }
 
+// The gate is asked between looking at a file and opening it: the last moment to exchange it.
+TEST_F(GrantedFilesTest, ExchangingAFileJustBeforeItIsOpened) {
+  host_.MakeFile("secret", "SECRET");
+  host_.MakeDirectory("granted");
+  guest_.Mount(host_.Path("granted"), "/data", Rights::kReadWrite);
+  host_.MakeFile("granted/f", "first");
+  host_.MakeFile("granted/second", "second");
+  ASSERT_EQ(::mkfifo(host_.Path("granted/fifo").c_str(), 0666), 0);
+  host_.MakeLink("granted/link", "../secret");
+  std::string other;
+  guest_.gate.refuse = [&](const Access&) {
+    if (!other.empty()) {
+      std::filesystem::rename(host_.Path("granted/" + other), host_.Path("granted/f"));
+    }
+    other.clear();
+    return false;
+  };
+  Start();
+  EXPECT_EQ(Contents("/data/f"), "first");
+  other = "second";
+  EXPECT_EQ(Contents("/data/f"), "second");
+  other = "link";
+  EXPECT_EQ(Contents("/data/f"), Error(ELOOP));
+  ASSERT_EQ(::unlink(host_.Path("granted/f").c_str()), 0);
+  host_.MakeFile("granted/f", "third");
+  other = "fifo";
+  EXPECT_EQ(Contents("/data/f"), Error(EACCES));
+  EXPECT_TRUE(Denied("/data/f"));
+}
+
 // A process on the host that keeps exchanging a file for a link to a secret, and a folder for a
 // link to a folder with one, while the guest opens them.
 TEST_F(GrantedFilesTest, ExchangingNamesWhileTheyAreOpened) {
@@ -402,7 +435,7 @@ TEST_F(GrantedFilesTest, ExchangingNamesWhileTheyAreOpened) {
   host_.MakeFile("granted/folder/f", "inside");
   host_.MakeFile("granted/f", "inside");
   host_.MakeLink("granted/bad-file", "../outside/f");
-  host_.MakeLink("granted/bad-folder", host_.Path("outside"));
+  host_.MakeLink("granted/bad-folder", "../outside");
   ASSERT_EQ(::mkfifo(host_.Path("granted/fifo").c_str(), 0666), 0);
   guest_.Mount(host_.Path("granted"), "/data", Rights::kReadWrite);
   Start();
@@ -423,6 +456,7 @@ TEST_F(GrantedFilesTest, ExchangingNamesWhileTheyAreOpened) {
     for (const char* name : {"/data/f", "/data/folder/f"}) {
       const std::string contents = Contents(name);
       EXPECT_THAT(contents, Not(::testing::HasSubstr("SECRET")));
+      EXPECT_NE(contents, Error(ESPIPE)) << "a FIFO was opened";
       if (contents == "inside") ++inside;
     }
     Write("/data/folder/written", "x");

@@ -48,6 +48,10 @@ std::optional<std::int64_t> Process::Dispatch(std::uint64_t number,
     gate().RecordDenial({.resource = Resource::kSystemCall, .name = name.empty() ? unknown : name});
   }
   if (memory_.out_of_memory()) End(LimitReached{LimitKind::kMemory});
+  // Attempts to make more present than was asked for may be refused as well; only a call that
+  // failed was denied something.
+  if (account_.TakeRefused() && result < 0 && !ending_)
+    gate().RecordDenial({.resource = Resource::kLimit, .name = LimitName(LimitKind::kMemory)});
   if (ending_ || pending_host_call_) return std::nullopt;
   return result;
 }

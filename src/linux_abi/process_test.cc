@@ -282,6 +282,18 @@ TEST_F(ProcessTest, TouchingBeyondTheLimitEndsTheRun) {
   EXPECT_EQ(EndedWith<LimitReached>().limit, LimitKind::kMemory);
 }
 
+TEST_F(ProcessTest, MemoryRefusedToACallIsCounted) {
+  Start();
+  const std::int64_t fd = Call(SYS_memfd_create, fake_.Put("x"), 0);
+  ASSERT_GE(fd, 0);
+  std::int64_t written = 0;
+  for (int i = 0; i < 64 && written >= 0; ++i)
+    written = Call(SYS_write, fd, FakeProcess::kScratch, FakeProcess::kScratchBytes);
+  EXPECT_EQ(written, -ENOSPC);
+  EXPECT_TRUE(fake_.gate.HasDenied(Resource::kLimit, "memory"));
+  EXPECT_FALSE(fake_.process->ending());
+}
+
 TEST_F(ProcessTest, HostCallGoesOutAndComesBack) {
   Start();
   struct waxvm_host_call call {};
@@ -325,7 +337,7 @@ TEST_F(ProcessTest, BadHostCallsAreRefused) {
   EXPECT_EQ(result([](auto& call) { call.name = 8; }), -EFAULT);
   EXPECT_EQ(result([](auto& call) { call.request_bytes = ~std::uint64_t{0}; }), -E2BIG);
   EXPECT_EQ(result([](auto& call) { call.request_bytes = 4096; }), -EFAULT);
-  EXPECT_EQ(fake_.account.refused(), false);
+  EXPECT_FALSE(fake_.account.TakeRefused());
 }
 
 TEST_F(ProcessTest, LimitsAreTheInstances) {

@@ -15,6 +15,7 @@ namespace waxvm::microvm {
 inline constexpr std::uint64_t kPageFaultWrite = 1 << 1;
 inline constexpr std::uint64_t kPageFaultFetch = 1 << 4;
 inline constexpr int kPageFaultVector = 14;
+inline constexpr int kGeneralProtectionVector = 13;
 
 /// A page fault that the address space could not answer; `result` is not kHandled.
 Fault PageFault(const vmm::Exit& exit, const vmm::UserRegisters& registers,

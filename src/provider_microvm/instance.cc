@@ -62,7 +62,7 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
   WAXVM_ASSIGN_OR_RETURN(
       self.machine_,
       vmm::Machine::Create(self.host_->system, self.host_->traits, self.account_,
-                           {.trap_rdtsc = spec.clock == nullptr && self.host_->traits.traps_rdtsc,
+                           {.trap_rdtsc = self.TrapsTimestamps(),
                             .hide_rdrand = spec.random == nullptr,
                             .fixed_answers = std::span(answers).first(count)}));
   self.pages_ = std::make_unique<MachinePages>(*self.machine_);
@@ -144,6 +144,7 @@ std::optional<Event> MicroVmInstance::ServeSystemCall() {
 std::optional<Event> MicroVmInstance::ServeException(const vmm::Exit& exit) {
   using FaultResult = linux_abi::AddressSpace::FaultResult;
   const vmm::UserRegisters registers = machine_->registers();
+  if (AnswerTimestamp(exit)) return std::nullopt;
   if (exit.vector != kPageFaultVector) return ExceptionFault(exit, registers);
   const FaultResult result =
       process_->memory().HandleFault(exit.address, (exit.error_code & kPageFaultWrite) != 0,
@@ -155,6 +156,25 @@ std::optional<Event> MicroVmInstance::ServeException(const vmm::Exit& exit) {
                          .detail = "the same page fault again and again"},
                         registers);
   return std::nullopt;
+}
+
+bool MicroVmInstance::AnswerTimestamp(const vmm::Exit& exit) {
+  if (exit.vector != kGeneralProtectionVector || !TrapsTimestamps()) return false;
+  std::array<unsigned char, 3> code{};
+  const std::uint64_t rip = machine_->registers().general.rip;
+  if (!process_->memory().Read(rip, std::as_writable_bytes(std::span(code).first(2)))) return false;
+  const bool rdtsc = code[0] == 0x0f && code[1] == 0x31;
+  if (!rdtsc && !(code[0] == 0x0f && code[1] == 0x01 &&
+                  process_->memory().Read(rip, std::as_writable_bytes(std::span(code))) &&
+                  code[2] == 0xf9))
+    return false;
+  constexpr std::uint64_t kFixedTimestamp = 0;
+  machine_->SkipInstruction(rdtsc ? 2 : 3, kFixedTimestamp, kFixedTimestamp);
+  return true;
+}
+
+bool MicroVmInstance::TrapsTimestamps() const {
+  return spec_.clock == nullptr && host_->traits.traps_rdtsc;
 }
 
 bool MicroVmInstance::IsRepeating(const vmm::Exit& exit) {

@@ -53,6 +53,9 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   absl::StatusOr<Event> RunUntilEvent();
   std::optional<Event> ServeSystemCall();
   std::optional<Event> ServeException(const vmm::Exit& exit);
+  /// Answers a trapped rdtsc or rdtscp with a clock that stands still; false: it was neither.
+  bool AnswerTimestamp(const vmm::Exit& exit);
+  bool TrapsTimestamps() const;
   /// The event that ends a run from outside: stopped, or out of wall or CPU time.
   std::optional<Event> Ended();
   bool OverWallTime() const;

@@ -324,6 +324,7 @@ Exit Machine::DecodeException(std::uint64_t stub_offset) {
     return {.kind = Exit::Kind::kFailed,
             .detail = absl::StrFormat("exception %d in ring 0 at %#x", exit.vector, user_.rip)};
   stop_ = with_code ? Stop::kExceptionWithCode : Stop::kException;
+  return_slot_ = offset + (with_code ? 8 : 0);
   return exit;
 }
 
@@ -358,6 +359,15 @@ UserRegisters Machine::registers() const {
 
 void Machine::SetSystemCallResult(std::int64_t value) {
   synced().regs.rax = static_cast<std::uint64_t>(value);
+  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+}
+
+void Machine::SkipInstruction(std::uint64_t bytes, std::uint64_t rax, std::uint64_t rdx) {
+  if (stop_ != Stop::kException && stop_ != Stop::kExceptionWithCode) return;
+  user_.rip += bytes;
+  Put<std::uint64_t>(memory_->At(stack_frame_) + return_slot_, user_.rip);
+  synced().regs.rax = rax;
+  synced().regs.rdx = rdx;
   vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS;
 }
 

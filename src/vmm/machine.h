@@ -105,6 +105,9 @@ class Machine {
 
   /// The result of the system call that stopped the guest; the next Run returns with it.
   void SetSystemCallResult(std::int64_t value);
+  /// After an exception: the guest goes on behind the `bytes` of the instruction that raised it,
+  /// with these results in rax and rdx.
+  void SkipInstruction(std::uint64_t bytes, std::uint64_t rax, std::uint64_t rdx);
   void SetFsBase(std::uint64_t address);
   void SetGsBase(std::uint64_t address);
 
@@ -143,6 +146,7 @@ class Machine {
   std::uint64_t exits_ = 0;
   Stop stop_ = Stop::kNowhere;
   kvm_regs user_{};  ///< ring 3's view at the last exit
+  std::uint64_t return_slot_ = 0;  ///< where on the stack page the last exception keeps its rip
 };
 
 }  // namespace waxvm::vmm

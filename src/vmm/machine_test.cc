@@ -157,6 +157,19 @@ TEST_F(MachineTest, FaultIsAnsweredAndTheInstructionRunsAgain) {
   EXPECT_EQ(machine_->registers().general.rbx, 5u);
 }
 
+TEST_F(MachineTest, TrappedTimestampCanBeAnswered) {
+  if (!traits_.traps_rdtsc) GTEST_SKIP() << "this KVM does not honour CR4.TSD";
+  Make({.trap_rdtsc = true});
+  const Exit exit = Run(Code().Bytes({0x0f, 0x31}).CopyRaxToRbx().Done());
+  ASSERT_EQ(exit.kind, Exit::Kind::kException) << exit.detail;
+  EXPECT_EQ(exit.vector, 13);
+  EXPECT_EQ(machine_->registers().general.rip, kCode);
+  machine_->SkipInstruction(2, 4711, 0);
+  ASSERT_TRUE(IsDone(machine_->Run()));
+  EXPECT_EQ(machine_->registers().general.rbx, 4711u);
+  EXPECT_EQ(machine_->registers().general.rsp, kStack);
+}
+
 TEST_F(MachineTest, RightsAreThoseAskedFor) {
   ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadOnly));
   EXPECT_EQ(Load(kData), 0u);

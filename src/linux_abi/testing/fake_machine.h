@@ -134,7 +134,7 @@ class FakeHost final : public Host {
   int Wait(std::span<pollfd> descriptors,
            std::optional<std::chrono::nanoseconds> timeout) override {
     ++waits;
-    last_timeout = timeout;
+    if (timeout) waited += std::min(*timeout, std::chrono::nanoseconds::max() - waited);
     if (stopped) return -EINTR;
     const int ready = ::poll(descriptors.data(), descriptors.size(), 0);
     if (ready > 0 || timeout) return std::max(ready, 0);
@@ -152,7 +152,7 @@ class FakeHost final : public Host {
   bool fail_output = false;
   bool stopped = false;
   int waits = 0;
-  std::optional<std::chrono::nanoseconds> last_timeout;
+  std::chrono::nanoseconds waited{0};
   std::chrono::nanoseconds cpu_time{0};
   std::uint64_t fs_base = 0;
   std::uint64_t gs_base = 0;
