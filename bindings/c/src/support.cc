@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "support.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+
+#include "absl/strings/str_format.h"
+
+namespace waxvm::c {
+namespace {
+
+// The C names are the canonical codes; a caller's compiled numbers must stay what they are.
+static_assert(WAXVM_CANCELLED == static_cast<int>(absl::StatusCode::kCancelled));
+static_assert(WAXVM_UNKNOWN == static_cast<int>(absl::StatusCode::kUnknown));
+static_assert(WAXVM_INVALID_ARGUMENT == static_cast<int>(absl::StatusCode::kInvalidArgument));
+static_assert(WAXVM_DEADLINE_EXCEEDED == static_cast<int>(absl::StatusCode::kDeadlineExceeded));
+static_assert(WAXVM_NOT_FOUND == static_cast<int>(absl::StatusCode::kNotFound));
+static_assert(WAXVM_PERMISSION_DENIED == static_cast<int>(absl::StatusCode::kPermissionDenied));
+static_assert(WAXVM_RESOURCE_EXHAUSTED == static_cast<int>(absl::StatusCode::kResourceExhausted));
+static_assert(WAXVM_FAILED_PRECONDITION == static_cast<int>(absl::StatusCode::kFailedPrecondition));
+static_assert(WAXVM_UNIMPLEMENTED == static_cast<int>(absl::StatusCode::kUnimplemented));
+static_assert(WAXVM_INTERNAL == static_cast<int>(absl::StatusCode::kInternal));
+static_assert(WAXVM_UNAVAILABLE == static_cast<int>(absl::StatusCode::kUnavailable));
+
+static_assert(offsetof(waxvm_error, code) == 8 && offsetof(waxvm_error, message) == 12 &&
+              sizeof(waxvm_error) == 1032);
+
+}  // namespace
+
+waxvm_status Finish(const absl::Status& status, waxvm_error* error) {
+  const waxvm_status code = static_cast<waxvm_status>(status.code());
+  if (error == nullptr || error->struct_size <= offsetof(waxvm_error, message)) return code;
+  error->code = code;
+  const std::size_t room =
+      std::min(error->struct_size - offsetof(waxvm_error, message), sizeof error->message);
+  const std::size_t bytes = std::min(status.message().size(), room - 1);
+  if (bytes != 0) std::memcpy(error->message, status.message().data(), bytes);
+  error->message[bytes] = '\0';
+  return code;
+}
+
+absl::Status NullArgument(const char* name) {
+  return absl::InvalidArgumentError(absl::StrFormat("%s is NULL", name));
+}
+
+}  // namespace waxvm::c

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* c_test PROVIDER: the C ABI used well and badly, from C. */
+#include <pthread.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "waxvm_c.h"
+
+static int failures;
+
+#define CHECK(condition)                                                   \
+  do {                                                                     \
+    if (!(condition)) {                                                    \
+      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);      \
+      ++failures;                                                          \
+    }                                                                      \
+  } while (0)
+
+static const char *guest(const char *name) {
+  static char path[4096];
+  const char *folder = getenv("WAXVM_GUEST_DIR");
+  snprintf(path, sizeof path, "%s/%s", folder != NULL ? folder : ".", name);
+  return path;
+}
+
+static void test_null(waxvm_supervisor *host) {
+  waxvm_result *result = NULL;
+  waxvm_program *program = NULL;
+  waxvm_error error = WAXVM_ERROR_INIT;
+  waxvm_program_close(NULL);
+  waxvm_grants_close(NULL);
+  waxvm_result_close(NULL);
+  waxvm_supervisor_close(NULL);
+  waxvm_supervisor_stop(NULL);
+  CHECK(waxvm_supervisor_open(WAXVM_PROVIDER_PROCESS, NULL, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "NULL") != NULL && error.code == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_run_file(NULL, "x", NULL, &result, NULL) == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_run_file(host, NULL, NULL, &result, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_run_file(host, "x", NULL, NULL, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_run(host, NULL, NULL, &result, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_program_open_file(NULL, &program, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_program_open_file("x", NULL, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_program_open_bytes(NULL, 4, "x", &program, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_grants_open(NULL, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_grants_add_clock(NULL, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_call_reply(NULL, "x", 1) == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_call_label(NULL) == NULL);
+  CHECK(waxvm_call_stop_requested(NULL) == 0);
+  CHECK(waxvm_result_outcome(NULL) == -1 && waxvm_result_exit_code(NULL) == -1);
+  CHECK(waxvm_result_limit(NULL) == NULL && waxvm_result_fault(NULL) == NULL);
+  size_t bytes = 7;
+  CHECK(waxvm_result_output(NULL, &bytes) == NULL && bytes == 0);
+  CHECK(waxvm_result_error_output(NULL, NULL) == NULL && waxvm_result_report_json(NULL) == NULL);
+}
+
+static waxvm_status run_with(waxvm_supervisor *host, const waxvm_run_options *options,
+                             waxvm_error *error) {
+  waxvm_result *result = NULL;
+  const waxvm_status code = waxvm_run_file(host, guest("true_musl"), options, &result, error);
+  CHECK((code == WAXVM_OK) == (result != NULL));
+  waxvm_result_close(result);
+  return code;
+}
+
+static void test_versions(waxvm_supervisor *host) {
+  waxvm_error error = WAXVM_ERROR_INIT;
+  waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
+  CHECK(run_with(host, &options, &error) == WAXVM_OK);
+  CHECK(error.code == WAXVM_OK && error.message[0] == '\0');
+  options.struct_size = 0;
+  CHECK(run_with(host, &options, &error) == WAXVM_INVALID_ARGUMENT);
+  options.struct_size = (size_t)-1;
+  CHECK(run_with(host, &options, &error) == WAXVM_INVALID_ARGUMENT);
+
+  /* A caller compiled against a later header: its further fields must be 0. */
+  struct {
+    waxvm_run_options known;
+    uint64_t later;
+  } newer = {WAXVM_RUN_OPTIONS_INIT, 0};
+  newer.known.struct_size = sizeof newer;
+  CHECK(run_with(host, &newer.known, &error) == WAXVM_OK);
+  newer.later = 1;
+  CHECK(run_with(host, &newer.known, &error) == WAXVM_INVALID_ARGUMENT);
+
+  /* An error structure that is shorter than its message must not be written past its end. */
+  struct {
+    size_t struct_size;
+    waxvm_status code;
+    char message[8];
+    char after[4];
+  } small = {offsetof(waxvm_error, message) + 8, 0, {0}, {'s', 'a', 'f', 'e'}};
+  CHECK(run_with(host, &newer.known, (waxvm_error *)&small) == WAXVM_INVALID_ARGUMENT);
+  CHECK(memcmp(small.after, "safe", 4) == 0 && strlen(small.message) == 7);
+}
+
+static void test_bad_options(waxvm_supervisor *host) {
+  const char *hole[] = {"a", NULL};
+  waxvm_error error = WAXVM_ERROR_INIT;
+  waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
+  options.argument_count = 2;
+  CHECK(run_with(host, &options, &error) == WAXVM_INVALID_ARGUMENT);
+  options.arguments = hole;
+  CHECK(run_with(host, &options, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "arguments[1]") != NULL);
+  options = (waxvm_run_options)WAXVM_RUN_OPTIONS_INIT;
+  options.input_bytes = 1;
+  CHECK(run_with(host, &options, &error) == WAXVM_INVALID_ARGUMENT);
+  options = (waxvm_run_options)WAXVM_RUN_OPTIONS_INIT;
+  options.wall_time_ns = WAXVM_LIMIT_ZERO;
+  CHECK(run_with(host, &options, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "wall") != NULL);
+  options.wall_time_ns = WAXVM_LIMIT_ZERO - 1;
+  CHECK(run_with(host, &options, &error) == WAXVM_INVALID_ARGUMENT);
+
+  waxvm_result *result = (waxvm_result *)&error;
+  CHECK(waxvm_run_file(host, "/nonexistent/program", NULL, &result, &error) == WAXVM_NOT_FOUND);
+  CHECK(result == NULL && strstr(error.message, "/nonexistent/program") != NULL);
+  waxvm_program *program = (waxvm_program *)&error;
+  CHECK(waxvm_program_open_bytes("no ELF", 6, "x", &program, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(program == NULL);
+}
+
+static waxvm_status refuse(void *user_data, waxvm_call *call, const void *request, size_t bytes) {
+  ++*(int *)user_data;
+  CHECK(bytes == 5 && memcmp(request, "world", 5) == 0);
+  CHECK(strcmp(waxvm_call_label(call), "c") == 0 && !waxvm_call_stop_requested(call));
+  waxvm_call_reply(call, "not today", 9);
+  return WAXVM_PERMISSION_DENIED;
+}
+
+static int freed;
+static void count_free(void *user_data) {
+  (void)user_data;
+  ++freed;
+}
+
+static void test_grants(waxvm_supervisor *host) {
+  int calls = 0;
+  waxvm_error error = WAXVM_ERROR_INIT;
+  waxvm_grants *grants = NULL;
+  CHECK(waxvm_grants_open(&grants, &error) == WAXVM_OK);
+  CHECK(waxvm_grants_add_clock(grants, &error) == WAXVM_OK);
+  CHECK(waxvm_grants_add_random(grants, &error) == WAXVM_OK);
+  CHECK(waxvm_grants_add_files(grants, "/nonexistent/folder", NULL, 0, &error) ==
+        WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_grants_add_function(grants, "greet", NULL, &calls, count_free, &error) ==
+        WAXVM_INVALID_ARGUMENT);
+  CHECK(freed == 1);
+  CHECK(waxvm_grants_add_function(grants, "greet", refuse, &calls, count_free, &error) == WAXVM_OK);
+
+  waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
+  options.grants = grants;
+  options.label = "c";
+  waxvm_result *result = NULL;
+  CHECK(waxvm_run_file(host, guest("host_call_musl"), &options, &result, &error) == WAXVM_OK);
+  CHECK(calls == 1);
+  CHECK(waxvm_result_exit_code(result) == 1);
+  const char *output = waxvm_result_output(result, NULL);
+  CHECK(output != NULL && strcmp(output, "7 not today\n") == 0);
+  waxvm_result_close(result);
+
+  CHECK(waxvm_grants_add_files(grants, "/nonexistent/folder", "/data", 0, &error) == WAXVM_OK);
+  CHECK(run_with(host, &options, &error) == WAXVM_NOT_FOUND);
+  waxvm_grants_close(grants);
+  CHECK(freed == 2);
+}
+
+static int refuse_output(void *user_data, int stream, const void *bytes, size_t byte_count) {
+  (void)user_data, (void)stream, (void)bytes, (void)byte_count;
+  return 42;
+}
+
+static void test_output(waxvm_supervisor *host) {
+  waxvm_error error = WAXVM_ERROR_INIT;
+  waxvm_result *result = NULL;
+  waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
+  options.output = refuse_output;
+  CHECK(waxvm_run_file(host, guest("hello_musl"), &options, &result, &error) == WAXVM_CANCELLED);
+  CHECK(result == NULL && strstr(error.message, "42") != NULL);
+
+  options = (waxvm_run_options)WAXVM_RUN_OPTIONS_INIT;
+  options.output_bytes = 1000;
+  CHECK(waxvm_run_file(host, guest("flood_output_musl"), &options, &result, &error) == WAXVM_OK);
+  size_t bytes = 0;
+  waxvm_result_output(result, &bytes);
+  CHECK(bytes == 1000 && waxvm_result_outcome(result) == WAXVM_OUTCOME_LIMIT);
+  CHECK(strcmp(waxvm_result_limit(result), "output") == 0);
+  CHECK(waxvm_result_exit_code(result) == 124);
+  waxvm_result_close(result);
+
+  CHECK(waxvm_run_file(host, guest("segv_musl"), NULL, &result, &error) == WAXVM_OK);
+  CHECK(waxvm_result_outcome(result) == WAXVM_OUTCOME_FAULT);
+  CHECK(strcmp(waxvm_result_fault(result), "segmentation") == 0);
+  CHECK(waxvm_result_exit_code(result) == 139);
+  waxvm_result_close(result);
+}
+
+struct spinner {
+  waxvm_supervisor *host;
+  const waxvm_program *program;
+  int outcome;
+};
+
+static void *spin(void *argument) {
+  struct spinner *self = argument;
+  waxvm_result *result = NULL;
+  if (waxvm_run(self->host, self->program, NULL, &result, NULL) == WAXVM_OK)
+    self->outcome = waxvm_result_outcome(result);
+  waxvm_result_close(result);
+  return NULL;
+}
+
+/* Last of all: the supervisor refuses every later run. */
+static void test_stop(waxvm_supervisor *host) {
+  enum { kThreads = 2 };
+  pthread_t threads[kThreads];
+  struct spinner spinners[kThreads];
+  waxvm_error error = WAXVM_ERROR_INIT;
+  waxvm_program *program = NULL;
+  CHECK(waxvm_program_open_file(guest("spin_musl"), &program, &error) == WAXVM_OK);
+  for (int i = 0; i < kThreads; ++i) {
+    spinners[i] = (struct spinner){host, program, -1};
+    CHECK(pthread_create(&threads[i], NULL, spin, &spinners[i]) == 0);
+  }
+  nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+  waxvm_supervisor_stop(host);
+  for (int i = 0; i < kThreads; ++i) {
+    pthread_join(threads[i], NULL);
+    CHECK(spinners[i].outcome == WAXVM_OUTCOME_STOPPED);
+  }
+  CHECK(run_with(host, NULL, &error) == WAXVM_CANCELLED);
+  waxvm_program_close(program);
+}
+
+int main(int argc, char **argv) {
+  const waxvm_provider provider = argc > 1 && strcmp(argv[1], "microvm") == 0
+                                      ? WAXVM_PROVIDER_MICROVM
+                                      : WAXVM_PROVIDER_PROCESS;
+  waxvm_error error = WAXVM_ERROR_INIT;
+  waxvm_supervisor *host = NULL;
+  if (waxvm_provider_available(provider, &error) == WAXVM_UNAVAILABLE) {
+    printf("skipped: %s\n", error.message);
+    return 77;
+  }
+  if (waxvm_supervisor_open(provider, &host, &error) != WAXVM_OK)
+    return fprintf(stderr, "waxvm_supervisor_open: %s\n", error.message), 1;
+  test_null(host);
+  test_versions(host);
+  test_bad_options(host);
+  test_grants(host);
+  test_output(host);
+  test_stop(host);
+  waxvm_supervisor_close(host);
+  printf("%d failures\n", failures);
+  return failures != 0;
+}

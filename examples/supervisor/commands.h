@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef WAXVM_EXAMPLES_SUPERVISOR_COMMANDS_H_
+#define WAXVM_EXAMPLES_SUPERVISOR_COMMANDS_H_
+
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "waxvm/provider.h"
+
+namespace waxvm::cli {
+
+/// Exit codes of the command itself; the program's own are passed through.
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailed = 125;     ///< of waxvm itself, nothing ran
+inline constexpr int kExitCannotRun = 126;  ///< the program cannot be run
+inline constexpr int kExitNotFound = 127;   ///< the program does not exist
+inline constexpr int kExitSignal = 128;     ///< plus the number of the signal
+
+/// Every provider of the library, weakest first.
+std::vector<std::shared_ptr<Provider>> AllProviders();
+
+/// `waxvm run …`, `waxvm providers …`, without those two words. Return the exit code.
+int RunCommand(std::span<const std::string_view> arguments);
+int ProvidersCommand(std::span<const std::string_view> arguments);
+
+}  // namespace waxvm::cli
+
+#endif  // WAXVM_EXAMPLES_SUPERVISOR_COMMANDS_H_

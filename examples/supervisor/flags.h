@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line of `waxvm run`.
+#ifndef WAXVM_EXAMPLES_SUPERVISOR_FLAGS_H_
+#define WAXVM_EXAMPLES_SUPERVISOR_FLAGS_H_
+
+#include <chrono>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "waxvm/grant.h"
+#include "waxvm/limits.h"
+
+namespace waxvm::cli {
+
+struct RunFlags {
+  std::string provider = "microvm";
+  Limits limits;
+  std::vector<Grant> grants;
+  std::vector<std::string> environment;
+  std::string report_path;  ///< empty: no report
+  std::string program;
+  std::vector<std::string> arguments;  ///< after argv[0]
+  bool help = false;
+};
+
+/// Parses what follows `waxvm run`. Flags end at `--` or at the first argument that is none.
+/// Errors: kInvalidArgument in words for the person who typed it.
+absl::StatusOr<RunFlags> ParseRunFlags(std::span<const std::string_view> arguments);
+
+/// One line a flag, for `waxvm help`.
+std::string RunFlagsHelp();
+
+/// "1048576", "64MiB", "1GiB": an integer with B, KiB, MiB, GiB, TiB or nothing. Units: bytes.
+absl::StatusOr<std::uint64_t> ParseBytes(std::string_view text);
+
+/// "250ms", "1s", "1.5m": a decimal number with ns, us, ms, s, m or h.
+absl::StatusOr<std::chrono::nanoseconds> ParseDuration(std::string_view text);
+
+/// "clock", "random" or "files:HOST:GUEST:ro|rw"; HOST may contain colons.
+absl::StatusOr<Grant> ParseGrant(std::string_view text);
+
+/// The candidate nearest to `word` by edit distance, or "" where none is near.
+std::string_view Nearest(std::string_view word, std::span<const std::string_view> candidates);
+
+}  // namespace waxvm::cli
+
+#endif  // WAXVM_EXAMPLES_SUPERVISOR_FLAGS_H_

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// waxvm: runs one untrusted program from the command line. An example of an embedder: it uses
+// nothing but the public headers.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <string_view>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "commands.h"
+#include "flags.h"
+
+namespace waxvm::cli {
+namespace {
+
+int Help() {
+  absl::PrintF(
+      "waxvm runs an untrusted Linux program isolated, with nothing but what it is granted.\n\n"
+      "  waxvm run [flags] -- PROGRAM [arguments]   run PROGRAM, a path on this machine\n"
+      "  waxvm providers [--json]                   what can isolate here, and what it is worth\n"
+      "  waxvm help | --help | --version\n\n"
+      "flags of run:\n%s\n"
+      "exit codes of run:\n"
+      "  the program's own, or\n"
+      "  124 it met a limit            125 waxvm itself failed; nothing ran\n"
+      "  126 it cannot be run          127 it was not found\n"
+      "  128+n it died of the equivalent of signal n\n",
+      RunFlagsHelp());
+  return kExitOk;
+}
+
+int Dispatch(std::span<const std::string_view> arguments) {
+  static constexpr std::array<std::string_view, 3> kCommands = {"run", "providers", "help"};
+  if (arguments.empty()) {
+    absl::FPrintF(stderr,
+                  "waxvm: no command is given; write waxvm run -- PROGRAM, or see waxvm help\n");
+    return kExitFailed;
+  }
+  const std::string_view command = arguments[0];
+  if (command == "run") return RunCommand(arguments.subspan(1));
+  if (command == "providers") return ProvidersCommand(arguments.subspan(1));
+  if (command == "help" || command == "--help" || command == "-h") return Help();
+  if (command == "--version" || command == "version") {
+    absl::PrintF("waxvm %s\n", WAXVM_VERSION);
+    return kExitOk;
+  }
+  const std::string_view nearest = Nearest(command, kCommands);
+  absl::FPrintF(stderr, "waxvm: unknown command '%s'%s; see waxvm help\n", command,
+                nearest.empty() ? "" : absl::StrFormat(", did you mean %s?", nearest));
+  return kExitFailed;
+}
+
+/// Fills closed standard streams, so that no file opened later becomes the program's input.
+void EnsureStandardStreams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (fcntl(fd, F_GETFD) < 0) (void)open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY);
+}
+
+}  // namespace
+}  // namespace waxvm::cli
+
+int main(int argc, char** argv) {
+  waxvm::cli::EnsureStandardStreams();
+  const std::vector<std::string_view> arguments(argv + (argc > 0), argv + argc);
+  return waxvm::cli::Dispatch(arguments);
+}

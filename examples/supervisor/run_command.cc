@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <optional>
+#include <string>
+
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "commands.h"
+#include "flags.h"
+#include "signals.h"
+#include "streams.h"
+#include "waxvm/supervisor.h"
+
+namespace waxvm::cli {
+namespace {
+
+int Fail(int exit_code, const absl::Status& status) {
+  absl::FPrintF(stderr, "waxvm: %s\n", std::string(status.message()));
+  return exit_code;
+}
+
+/// The provider of that name. Errors: kInvalidArgument for a name that is none, kUnavailable with
+/// the reason and what else is there: a weaker boundary is for the user to choose.
+absl::StatusOr<std::shared_ptr<Provider>> FindProvider(std::string_view name) {
+  const auto providers = AllProviders();
+  std::vector<std::string> names;
+  std::vector<std::string> available;
+  std::shared_ptr<Provider> found;
+  for (const auto& provider : providers) {
+    names.push_back(provider->info().name);
+    if (names.back() == name) found = provider;
+  }
+  if (!found)
+    return absl::InvalidArgumentError(absl::StrFormat("no provider is called '%s'; there are %s",
+                                                      name, absl::StrJoin(names, ", ")));
+  const absl::Status status = found->Available();
+  if (status.ok()) return found;
+  for (const auto& provider : providers) {
+    // The mock runs no files, so it is no choice here.
+    const ProviderInfo info = provider->info();
+    if (info.isolation != IsolationClass::kNone && provider->Available().ok())
+      available.push_back(absl::StrFormat("--provider=%s (isolation class %s)", info.name,
+                                          IsolationName(info.isolation)));
+  }
+  return absl::UnavailableError(absl::StrFormat(
+      "provider %s is not available: %s; nothing ran. Available: %s", name,
+      std::string(status.message()),
+      available.empty() ? "no provider that runs files" : absl::StrJoin(available, ", ")));
+}
+
+int ExitCodeForProgram(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kNotFound:
+      return kExitNotFound;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kResourceExhausted:
+      return kExitCannotRun;
+    default:
+      return kExitFailed;
+  }
+}
+
+class AllowAll final : public AccessGate {
+ public:
+  absl::Status Check(const Access&) override { return absl::OkStatus(); }
+  void RecordDenial(const Access&) override {}
+};
+
+/// Whether the provider refuses the program as such, whatever limits and grants it comes with.
+bool RefusesProgram(Provider& provider, const Program& program) {
+  AllowAll gate;
+  InstanceSpec spec(program);
+  spec.arguments = {program.name()};
+  spec.gate = &gate;
+  return absl::IsInvalidArgument(provider.Create(spec).status());
+}
+
+int ExitCodeForRun(const RunResult& result, const StopOnSignal& signals,
+                   const OutputPassThrough& output) {
+  if (result.outcome != Outcome::kStopped) return result.exit_code;
+  if (signals.signal() != 0) return kExitSignal + signals.signal();
+  return output.broken() ? kExitSignal + SIGPIPE : result.exit_code;
+}
+
+/// Says on standard error what the exit code alone does not.
+void Explain(const RunResult& result) {
+  if (result.limit)
+    absl::FPrintF(stderr, "waxvm: stopped at the %s limit\n", LimitName(*result.limit));
+  if (result.fault)
+    absl::FPrintF(stderr, "waxvm: %s: %s\n", FaultName(result.fault->kind), result.fault->detail);
+}
+
+RunOptions ToOptions(const RunFlags& flags, StopOnSignal& signals, OutputPassThrough& output) {
+  RunOptions options;
+  options.arguments = flags.arguments;
+  options.argument_zero = flags.program;
+  options.environment = flags.environment;
+  options.limits = flags.limits;
+  options.grants = flags.grants;
+  options.input_fd = STDIN_FILENO;
+  options.label = flags.program;
+  options.stop = signals.source().get_token();
+  options.output = [&output](Stream stream, std::string_view data) {
+    return output.Write(stream, data);
+  };
+  return options;
+}
+
+int RunProgram(const std::shared_ptr<Provider>& provider, const Program& program,
+               const RunFlags& flags, std::optional<ReportFile> report) {
+  StopOnSignal signals;
+  OutputPassThrough output(signals.source(), flags.limits.wall_time);
+  const auto result = RunOnce(provider, program, ToOptions(flags, signals, output));
+  if (!result.ok()) {
+    const bool refused =
+        absl::IsInvalidArgument(result.status()) && RefusesProgram(*provider, program);
+    return Fail(refused ? kExitCannotRun : kExitFailed, result.status());
+  }
+  Explain(*result);
+  if (report) {
+    if (const absl::Status status = report->Commit(ReportToJson(*result) + "\n"); !status.ok())
+      return Fail(kExitFailed, status);
+  }
+  return ExitCodeForRun(*result, signals, output);
+}
+
+}  // namespace
+
+int RunCommand(std::span<const std::string_view> arguments) {
+  const auto flags = ParseRunFlags(arguments);
+  if (!flags.ok()) return Fail(kExitFailed, flags.status());
+  if (flags->help) {
+    absl::PrintF("waxvm run [flags] -- PROGRAM [arguments]\n\n%s", RunFlagsHelp());
+    return kExitOk;
+  }
+  const auto provider = FindProvider(flags->provider);
+  if (!provider.ok()) return Fail(kExitFailed, provider.status());
+  const auto program = Program::FromFile(flags->program);
+  if (!program.ok()) return Fail(ExitCodeForProgram(program.status()), program.status());
+  std::optional<ReportFile> report;
+  if (!flags->report_path.empty()) {
+    auto file = ReportFile::Open(flags->report_path);
+    if (!file.ok()) return Fail(kExitFailed, file.status());
+    report.emplace(*std::move(file));
+  }
+  return RunProgram(*provider, *program, *flags, std::move(report));
+}
+
+}  // namespace waxvm::cli
