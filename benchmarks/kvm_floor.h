@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The physical floor of a microVM's life: the ioctls without which no code runs in ring 3, and
+ * nothing else. C, because the kernel's headers give some KVM structures another size in C++.
+ */
+#ifndef WAXVM_BENCHMARKS_KVM_FLOOR_H_
+#define WAXVM_BENCHMARKS_KVM_FLOOR_H_
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What is prepared once and is not part of the floor: /dev/kvm, the CPUID table, the guest's 2 MiB
+ * with its page tables and its one instruction, the register values. */
+struct kvm_floor;
+
+/* NULL, with errno set, where KVM does not work; `*step` then names what failed. */
+struct kvm_floor* kvm_floor_open(const char** step);
+
+/* Makes a VM with one memory slot and one vCPU, runs it to its first exit from ring 3 and frees
+ * everything. Returns NULL, or what failed, with errno set. */
+const char* kvm_floor_run(struct kvm_floor* floor);
+
+/* NULL is allowed. */
+void kvm_floor_close(struct kvm_floor* floor);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* WAXVM_BENCHMARKS_KVM_FLOOR_H_ */
