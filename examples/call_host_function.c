@@ -4,22 +4,22 @@
 
 #include "waxvm_c.h"
 
-static waxvm_status greet(void *user_data, waxvm_call *call, const void *name, size_t bytes) {
+static waxvm_status greet(void* user_data, waxvm_call* call, const void* name, size_t bytes) {
   char reply[80];
-  ++*(int *)user_data;
+  ++*(int*)user_data;
   if (bytes > 64) return WAXVM_INVALID_ARGUMENT;
-  const int length = snprintf(reply, sizeof reply, "hello %.*s", (int)bytes, (const char *)name);
+  const int length = snprintf(reply, sizeof reply, "hello %.*s", (int)bytes, (const char*)name);
   return waxvm_call_reply(call, reply, (size_t)length);
 }
 
-int main(int argc, char **argv) {
-  const char *arguments[] = {"guest"};
+int main(int argc, char** argv) {
+  const char* arguments[] = {"guest"};
   int calls = 0, exit_code = 1;
   waxvm_error error = WAXVM_ERROR_INIT;
   waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
-  waxvm_grants *grants = NULL;
-  waxvm_supervisor *host = NULL;
-  waxvm_result *result = NULL;
+  waxvm_grants* grants = NULL;
+  waxvm_supervisor* host = NULL;
+  waxvm_result* result = NULL;
   options.arguments = arguments;
   options.argument_count = 1;
   if (waxvm_grants_open(&grants, &error) ||

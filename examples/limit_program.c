@@ -4,11 +4,11 @@
 
 #include "waxvm_c.h"
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   waxvm_error error = WAXVM_ERROR_INIT;
   waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
-  waxvm_supervisor *host = NULL;
-  waxvm_result *result = NULL;
+  waxvm_supervisor* host = NULL;
+  waxvm_result* result = NULL;
   int exit_code = 1;
   options.memory_bytes = 32u << 20;
   options.wall_time_ns = 500u * 1000u * 1000u;
@@ -21,8 +21,8 @@ int main(int argc, char **argv) {
       waxvm_run_file(host, argv[argc - 1], &options, &result, &error)) {
     fprintf(stderr, "waxvm: %s\n", error.message);
   } else {
-    static const char *const names[] = {"exited", "fault", "limit", "stopped"};
-    const char *limit = waxvm_result_limit(result);
+    static const char* const names[] = {"exited", "fault", "limit", "stopped"};
+    const char* limit = waxvm_result_limit(result);
     size_t bytes = 0;
     waxvm_result_output(result, &bytes);
     printf("%s%s%s, %zu bytes of output\n", names[waxvm_result_outcome(result)],

@@ -47,8 +47,8 @@ class HostCallContext {
 /// fail (its status reaches the guest as an error code and message) and may refuse
 /// (kPermissionDenied). Called on the thread that runs the instance, for several instances at
 /// once when it was granted to several.
-using HostFunction =
-    std::function<absl::StatusOr<std::string>(const HostCallContext& context, std::string_view request)>;
+using HostFunction = std::function<absl::StatusOr<std::string>(const HostCallContext& context,
+                                                               std::string_view request)>;
 
 struct ClockGrant {
   std::shared_ptr<ClockSource> source;

@@ -27,10 +27,12 @@ std::string_view LimitName(LimitKind kind);
 /// Upper bounds for one instance. A field left empty takes the provider's default, given below; a
 /// field that is set is enforced, or the provider refuses to create the instance
 /// (kInvalidArgument naming the limit): a limit is never silently ignored. Zero is a valid bound
-/// and means "none at all", except for memory, wall and CPU time, where it is refused.
+/// and means "none at all", except for memory, wall time, CPU time and processes, where it is
+/// refused.
 struct Limits {
   /// Bytes of memory that the program touches, together with everything the host holds on its
-  /// behalf (in-memory files, pipes, descriptors). Passing it ends the run.
+  /// behalf (in-memory files, pipes, descriptors). Touching more memory ends the run; a file, pipe
+  /// or descriptor that would not fit is refused inside (ENOSPC, ENOMEM) and counted.
   /// Default: 256 MiB in a microVM, unlimited elsewhere.
   std::optional<std::uint64_t> memory_bytes = {};
 

@@ -42,8 +42,8 @@ struct Report {
   std::optional<std::uint64_t> vm_exits;
   std::uint64_t output_bytes = 0;
   std::uint64_t host_calls = 0;
-  std::uint64_t denials = 0;    ///< all refusals
-  std::vector<Denial> denied;   ///< at most 256 distinct ones, in order of appearance
+  std::uint64_t denials = 0;   ///< all refusals
+  std::vector<Denial> denied;  ///< at most 256 distinct ones, in order of appearance
 };
 
 /// The result of one run. Whatever the program did is data here; a status is only for what waxvm

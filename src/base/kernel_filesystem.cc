@@ -17,13 +17,36 @@ namespace {
 constexpr std::uint32_t kConfigFs = 0x62656570;
 constexpr std::uint32_t kFuseControl = 0x65735543;
 constexpr std::uint32_t kMessageQueue = 0x19800202;
+constexpr std::uint32_t kNfsd = 0x6e667364;
+constexpr std::uint32_t kRpcPipe = 0x67596969;
 
 constexpr std::uint32_t kKernelFilesystems[] = {
-    PROC_SUPER_MAGIC, SYSFS_MAGIC,      CGROUP_SUPER_MAGIC,  CGROUP2_SUPER_MAGIC,  DEBUGFS_MAGIC,
-    TRACEFS_MAGIC,    SECURITYFS_MAGIC, SELINUX_MAGIC,       SMACK_MAGIC,          BPF_FS_MAGIC,
-    PSTOREFS_MAGIC,   EFIVARFS_MAGIC,   BINFMTFS_MAGIC,      DEVPTS_SUPER_MAGIC,   NSFS_MAGIC,
-    PIPEFS_MAGIC,     SOCKFS_MAGIC,     ANON_INODE_FS_MAGIC, RDTGROUP_SUPER_MAGIC, kConfigFs,
-    kFuseControl,     kMessageQueue,
+    PROC_SUPER_MAGIC,
+    SYSFS_MAGIC,
+    CGROUP_SUPER_MAGIC,
+    CGROUP2_SUPER_MAGIC,
+    DEBUGFS_MAGIC,
+    TRACEFS_MAGIC,
+    SECURITYFS_MAGIC,
+    SELINUX_MAGIC,
+    SMACK_MAGIC,
+    BPF_FS_MAGIC,
+    PSTOREFS_MAGIC,
+    EFIVARFS_MAGIC,
+    BINFMTFS_MAGIC,
+    DEVPTS_SUPER_MAGIC,
+    NSFS_MAGIC,
+    PIPEFS_MAGIC,
+    SOCKFS_MAGIC,
+    ANON_INODE_FS_MAGIC,
+    RDTGROUP_SUPER_MAGIC,
+    kConfigFs,
+    AAFS_MAGIC,
+    BINDERFS_SUPER_MAGIC,
+    kFuseControl,
+    kMessageQueue,
+    kNfsd,
+    kRpcPipe,
 };
 
 }  // namespace

@@ -28,8 +28,7 @@ void Mapping::reset() {
 absl::StatusOr<Mapping> Mapping::Map(std::size_t size, int protection, int flags, int fd,
                                      off_t offset) {
   void* data = ::mmap(nullptr, size, protection, flags, fd, offset);
-  if (data == MAP_FAILED)
-    return ErrnoStatus(errno, absl::StrFormat("cannot map %d bytes", size));
+  if (data == MAP_FAILED) return ErrnoStatus(errno, absl::StrFormat("cannot map %d bytes", size));
   return Mapping(static_cast<std::byte*>(data), size);
 }
 

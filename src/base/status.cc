@@ -50,8 +50,9 @@ absl::StatusCode CodeOf(int error_number) {
 
 absl::Status ErrnoStatus(int error_number, std::string_view what) {
   // std::generic_category().message() is thread-safe where strerror() is not.
-  return absl::Status(CodeOf(error_number),
-                      absl::StrFormat("%s: %s", what, std::generic_category().message(error_number)));
+  return absl::Status(
+      CodeOf(error_number),
+      absl::StrFormat("%s: %s", what, std::generic_category().message(error_number)));
 }
 
 absl::Status Annotate(const absl::Status& status, std::string_view prefix) {

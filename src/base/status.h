@@ -43,10 +43,9 @@ absl::Status Annotate(const absl::Status& status, std::string_view prefix);
 #define WAXVM_CONCAT_(a, b) WAXVM_CONCAT_INNER_(a, b)
 
 /// Returns from the enclosing function when `expr` is not OK.
-#define WAXVM_RETURN_IF_ERROR(expr)                              \
-  do {                                                           \
-    if (absl::Status waxvm_status_ = (expr); !waxvm_status_.ok()) \
-      return waxvm_status_;                                      \
+#define WAXVM_RETURN_IF_ERROR(expr)                                                     \
+  do {                                                                                  \
+    if (absl::Status waxvm_status_ = (expr); !waxvm_status_.ok()) return waxvm_status_; \
   } while (false)
 
 /// Assigns the value of a StatusOr to `lhs` (a declaration or an lvalue), or returns its status.

@@ -39,6 +39,8 @@ absl::Status CheckLimits(std::string_view provider, const Limits& limits,
   }
   if (limits.memory_bytes == 0u)
     return InvalidArgument("the limit `memory` is 0 bytes; it must be more than 0");
+  if (limits.processes == 0u)
+    return InvalidArgument("the limit `processes` is 0; the program itself is the first");
   WAXVM_RETURN_IF_ERROR(CheckPositive(LimitKind::kWallTime, limits.wall_time));
   return CheckPositive(LimitKind::kCpuTime, limits.cpu_time);
 }

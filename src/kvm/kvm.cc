@@ -69,7 +69,8 @@ absl::StatusOr<System> System::Open() {
   if (!fd) return WhyNot(errno);
   const int version = ::ioctl(fd.get(), KVM_GET_API_VERSION, 0);
   if (version != kApiVersion)
-    return Unavailable("/dev/kvm speaks API version %d; version %d is needed", version, kApiVersion);
+    return Unavailable("/dev/kvm speaks API version %d; version %d is needed", version,
+                       kApiVersion);
   const int run_bytes = ::ioctl(fd.get(), KVM_GET_VCPU_MMAP_SIZE, 0);
   if (run_bytes < static_cast<int>(sizeof(kvm_run)))
     return Unavailable("/dev/kvm offers a vCPU area of %d bytes; at least %d are needed", run_bytes,

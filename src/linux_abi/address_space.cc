@@ -157,8 +157,7 @@ std::int64_t AddressSpace::Unmap(std::uint64_t address, std::uint64_t bytes) {
   if (!IsPageAligned(address) || bytes == 0 || !end || address < kUserStart) return -EINVAL;
   // Only a hole in the middle of an area makes one more of them.
   const auto area = Find(address);
-  const bool makes_hole =
-      area != areas_.end() && area->first < address && area->second.end > *end;
+  const bool makes_hole = area != areas_.end() && area->first < address && area->second.end > *end;
   if (makes_hole && !ReserveAreas()) return -ENOMEM;
   Erase(address, *end);
   return 0;
@@ -207,7 +206,9 @@ std::int64_t AddressSpace::Remap(std::uint64_t address, std::uint64_t old_bytes,
     }
     const auto new_end = RangeEnd(address, *new_length);
     if (new_end && IsFree(*old_end, *new_end)) {
-      Insert(*old_end, {.end = *new_end, .rights = kept.rights, .kind = kept.kind,
+      Insert(*old_end, {.end = *new_end,
+                        .rights = kept.rights,
+                        .kind = kept.kind,
                         .fault_around = kFirstFaultAround});
       return static_cast<std::int64_t>(address);
     }
@@ -228,7 +229,9 @@ std::int64_t AddressSpace::Remap(std::uint64_t address, std::uint64_t old_bytes,
   const std::uint64_t moved = std::min(*old_length, *new_length);
   if (!mapper_.Move(address, target, moved)) return -ENOMEM;
   Erase(address, *old_end);
-  Insert(target, {.end = target + *new_length, .rights = kept.rights, .kind = kept.kind,
+  Insert(target, {.end = target + *new_length,
+                  .rights = kept.rights,
+                  .kind = kept.kind,
                   .fault_around = kFirstFaultAround});
   return static_cast<std::int64_t>(target);
 }
@@ -258,8 +261,9 @@ std::uint64_t AddressSpace::MoveHeapEnd(std::uint64_t address) {
     if (!IsFree(old_end, new_end) || new_end - heap_start_ > kMaxAccessibleBytes || !ReserveAreas())
       return heap_end_;
     const PageRights rights{.read = true, .write = true};
-    Insert(old_end, {.end = new_end, .rights = rights, .kind = Kind::kHeap,
-                     .fault_around = kFirstFaultAround});
+    Insert(
+        old_end,
+        {.end = new_end, .rights = rights, .kind = Kind::kHeap, .fault_around = kFirstFaultAround});
     PopulateEagerly(old_end, new_end, rights);
   } else if (new_end < old_end) {
     Erase(new_end, old_end);
@@ -351,9 +355,8 @@ std::int64_t AddressSpace::ReadString(std::uint64_t address, std::size_t max_byt
   while (string.size() < max_bytes) {
     // Never past the end of a page: the next one need not be mapped.
     const std::uint64_t at = address + string.size();
-    const std::size_t wanted =
-        std::min({sizeof chunk, max_bytes - string.size(),
-                  static_cast<std::size_t>(kPageBytes - at % kPageBytes)});
+    const std::size_t wanted = std::min({sizeof chunk, max_bytes - string.size(),
+                                         static_cast<std::size_t>(kPageBytes - at % kPageBytes)});
     if (!Read(at, {chunk, wanted})) return -EFAULT;
     const auto zero = std::find(chunk, chunk + wanted, std::byte{0});
     string.append(reinterpret_cast<const char*>(chunk), static_cast<std::size_t>(zero - chunk));
@@ -365,7 +368,7 @@ std::int64_t AddressSpace::ReadString(std::uint64_t address, std::size_t max_byt
 std::string AddressSpace::Describe() const {
   std::string text;
   for (const auto& [start, area] : areas_) {
-    const char* name = area.kind == Kind::kHeap ? "[heap]"
+    const char* name = area.kind == Kind::kHeap    ? "[heap]"
                        : area.kind == Kind::kStack ? "[stack]"
                                                    : "";
     absl::StrAppendFormat(&text, "%012x-%012x %c%c%cp 00000000 00:00 0 %s\n", start, area.end,

@@ -55,12 +55,12 @@ class AddressSpace {
   [[nodiscard]] bool Prefault(std::uint64_t start, std::uint64_t end);
 
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
+  requires std::is_trivially_copyable_v<T>
   [[nodiscard]] bool ReadObject(std::uint64_t address, T& object) {
     return Read(address, std::as_writable_bytes(std::span<T, 1>(&object, 1)));
   }
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
+  requires std::is_trivially_copyable_v<T>
   [[nodiscard]] bool WriteObject(std::uint64_t address, const T& object) {
     return Write(address, std::as_bytes(std::span<const T, 1>(&object, 1)));
   }

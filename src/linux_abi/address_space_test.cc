@@ -163,9 +163,8 @@ TEST_F(AddressSpaceTest, EndsAtTheMemoryLimit) {
 TEST_F(AddressSpaceTest, SparseTouchingIsNotChargedForItsNeighbours) {
   MapFixed(kAt, std::uint64_t{1} << 30, kReadWrite);
   int touched = 0;
-  while (touched < 1024 &&
-         space_.HandleFault(kAt + static_cast<std::uint64_t>(touched) * (1 << 20), true, false) ==
-             FaultResult::kHandled)
+  while (touched < 1024 && space_.HandleFault(kAt + static_cast<std::uint64_t>(touched) * (1 << 20),
+                                              true, false) == FaultResult::kHandled)
     ++touched;
   EXPECT_GT(touched, 64) << "of " << kLimit / kPage << " pages";
 }

@@ -328,6 +328,28 @@ TEST_F(GrantedFilesTest, MountsWithinMountsAndSingleFiles) {
       << "a link would make what is read-only writable";
 }
 
+TEST_F(GrantedFilesTest, AMountPointBelowALinkOfTheFolderAround) {
+  host_.MakeDirectory("root/srv/data/d");
+  host_.MakeFile("root/srv/data/d/f", "linked");
+  host_.MakeLink("root/relative", "srv/data");
+  host_.MakeLink("root/absolute", "/srv/data");
+  host_.MakeLink("root/out", "../inner");
+  host_.MakeDirectory("inner");
+  host_.MakeFile("inner/f", "inner");
+  guest_.Mount(host_.Path("root"), "/", Rights::kReadOnly);
+  for (const char* name : {"relative", "absolute", "out"}) {
+    guest_.Mount(host_.Path("inner"), std::string("/") + name + "/mounted", Rights::kReadOnly);
+  }
+  Start();
+  for (const std::string name : {"/relative", "/absolute"}) {
+    EXPECT_EQ(Contents(name + "/mounted/f"), "inner") << name;
+    EXPECT_EQ(Contents(name + "/d/f"), "linked") << name;
+    EXPECT_EQ(List(name), (std::multiset<std::string>{".", "..", "mounted"})) << name;
+  }
+  EXPECT_EQ(Contents("/out/mounted/f"), "inner");
+  EXPECT_EQ(Contents("/out/f"), Error(ENOENT));
+}
+
 TEST_F(GrantedFilesTest, TheGateIsAsked) {
   host_.MakeFile("open", "open");
   host_.MakeFile("secret", "secret");

@@ -72,7 +72,8 @@ class Host {
   /// Waits until one of the host descriptors is ready or `timeout` (relative; empty: none) is
   /// over, as poll(2). Returns the number ready, 0 on timeout, or -EINTR when the run is being
   /// ended: the guest will not run again, so the caller just unwinds.
-  virtual int Wait(std::span<pollfd> descriptors, std::optional<std::chrono::nanoseconds> timeout) = 0;
+  virtual int Wait(std::span<pollfd> descriptors,
+                   std::optional<std::chrono::nanoseconds> timeout) = 0;
 
   /// The guest thread's FS and GS base.
   virtual void SetFsBase(std::uint64_t address) = 0;

@@ -23,12 +23,18 @@ constexpr std::uint64_t kClockTicks = 100;
 // Frames for the first calls below the arguments, made present with them.
 constexpr std::uint64_t kFirstStackBytes = 16 * 1024;
 
-absl::Status DoesNotFit() {
-  return absl::ResourceExhaustedError("the program does not fit into its memory limit");
+absl::Status DoesNotFit(const InstanceSpec& spec) {
+  std::uint64_t bytes = 0;
+  for (const image::Segment& segment : spec.program.rep().elf().segments)
+    bytes += segment.memory_bytes;
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "%s takes %d bytes and its stack and page tables some more, which does not fit into its "
+      "memory limit of %d bytes",
+      spec.program.name(), bytes, spec.limits.memory_bytes.value_or(0)));
 }
 
-absl::Status MapSegments(const internal::ProgramRep& program, std::uint64_t base,
-                         AddressSpace& memory) {
+absl::Status MapSegments(const InstanceSpec& spec, std::uint64_t base, AddressSpace& memory) {
+  const internal::ProgramRep& program = spec.program.rep();
   std::uint64_t mapped_end = 0;
   for (const image::Segment& segment : program.elf().segments) {
     // A segment may begin in the page where the one before it ends, with the same rights.
@@ -37,11 +43,11 @@ absl::Status MapSegments(const internal::ProgramRep& program, std::uint64_t base
     const PageRights rights{segment.readable, segment.writable, segment.executable};
     if (end > start && memory.Map(base + start, end - start, rights, AddressSpace::Kind::kImage,
                                   /*fixed=*/true) < 0)
-      return DoesNotFit();
+      return DoesNotFit(spec);
     mapped_end = end;
     if (!memory.WriteForced(base + segment.address,
                             program.bytes().subspan(segment.file_offset, segment.file_bytes)))
-      return DoesNotFit();
+      return DoesNotFit(spec);
   }
   return absl::OkStatus();
 }
@@ -139,7 +145,7 @@ absl::StatusOr<std::uint64_t> BuildStack(const InstanceSpec& spec, const CpuFeat
                  /*fixed=*/true) < 0 ||
       !memory.Prefault(stack_pointer - kFirstStackBytes, kStackTop) ||
       !memory.WriteForced(stack_pointer, stack.image()))
-    return DoesNotFit();
+    return DoesNotFit(spec);
   return stack_pointer;
 }
 
@@ -158,7 +164,7 @@ absl::StatusOr<EntryState> LoadProgram(const InstanceSpec& spec, const CpuFeatur
     return InvalidArgument("%s occupies addresses %#x to %#x; %#x to %#x can be used",
                            program.name(), base + elf.lowest_address, base + elf.highest_address,
                            kUserStart, kMapTop);
-  WAXVM_RETURN_IF_ERROR(MapSegments(program, base, memory));
+  WAXVM_RETURN_IF_ERROR(MapSegments(spec, base, memory));
   memory.SetHeapStart(base + elf.highest_address);
   WAXVM_ASSIGN_OR_RETURN(const std::uint64_t stack_pointer,
                          BuildStack(spec, features, base, memory));

@@ -93,9 +93,8 @@ std::int64_t Mremap(Process& process, const SyscallArguments& a) {
   if ((flags & ~std::uint64_t{MREMAP_MAYMOVE | MREMAP_FIXED}) != 0) return -EINVAL;
   const bool may_move = (flags & MREMAP_MAYMOVE) != 0;
   if ((flags & MREMAP_FIXED) != 0 && !may_move) return -EINVAL;
-  return process.memory().Remap(
-      a[0], a[1], a[2], may_move,
-      (flags & MREMAP_FIXED) != 0 ? std::optional(a[4]) : std::nullopt);
+  return process.memory().Remap(a[0], a[1], a[2], may_move,
+                                (flags & MREMAP_FIXED) != 0 ? std::optional(a[4]) : std::nullopt);
 }
 
 std::int64_t Madvise(Process& process, const SyscallArguments& a) {

@@ -23,8 +23,7 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Create(const InstanceSpec& spe
                                                          MemoryAccount& account,
                                                          const CpuFeatures& features) {
   std::unique_ptr<Process> process(new Process(spec, mapper, host, account));
-  WAXVM_ASSIGN_OR_RETURN(process->file_system_,
-                         FileSystem::Create(spec, account, host));
+  WAXVM_ASSIGN_OR_RETURN(process->file_system_, FileSystem::Create(spec, account, host));
   process->files_ = std::make_unique<FdTable>(
       spec, account, host, [raw = process.get()] { raw->End(LimitReached{LimitKind::kOutput}); });
   WAXVM_ASSIGN_OR_RETURN(process->entry_, LoadProgram(spec, features, process->memory_));

@@ -68,7 +68,8 @@ class Process {
   FdTable& files() { return *files_; }
   FileSystem& file_system() { return *file_system_; }
 
-  static constexpr std::int32_t kPid = 2;  ///< what getpid says: not 1, which programs treat specially
+  static constexpr std::int32_t kPid =
+      2;  ///< what getpid says: not 1, which programs treat specially
 
  private:
   Process(const InstanceSpec& spec, PageMapper& mapper, Host& host, MemoryAccount& account);

@@ -171,7 +171,8 @@ std::int64_t Personality(Process&, const SyscallArguments& a) {
 }
 
 constexpr std::string_view kKept = "the only ids are 0";
-constexpr std::string_view kFixedLimits = "limits are the instance's: they can be lowered in name only";
+constexpr std::string_view kFixedLimits =
+    "limits are the instance's: they can be lowered in name only";
 
 constexpr SyscallEntry kCalls[] = {
     {SYS_exit, "exit", Exit},
@@ -213,9 +214,15 @@ constexpr SyscallEntry kCalls[] = {
 };
 
 constexpr FixedAnswer kFixedAnswers[] = {
-    {SYS_getpid, Process::kPid},  {SYS_gettid, Process::kPid}, {SYS_getppid, 1},
-    {SYS_getpgrp, Process::kPid}, {SYS_getuid, 0},             {SYS_geteuid, 0},
-    {SYS_getgid, 0},              {SYS_getegid, 0},            {SYS_set_tid_address, Process::kPid},
+    {SYS_getpid, Process::kPid},
+    {SYS_gettid, Process::kPid},
+    {SYS_getppid, 1},
+    {SYS_getpgrp, Process::kPid},
+    {SYS_getuid, 0},
+    {SYS_geteuid, 0},
+    {SYS_getgid, 0},
+    {SYS_getegid, 0},
+    {SYS_set_tid_address, Process::kPid},
 };
 
 }  // namespace

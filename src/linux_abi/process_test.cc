@@ -198,7 +198,8 @@ TEST_F(ProcessTest, SleepingNeedsNoGrant) {
   EXPECT_EQ(Call(SYS_nanosleep, 8, 0), -EFAULT);
   const timespec later{.tv_sec = kFixedTimeSeconds + 2, .tv_nsec = 0};
   fake_.host.waited = 0s;
-  EXPECT_EQ(Call(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, fake_.PutObject(later), 0), 0);
+  EXPECT_EQ(Call(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, fake_.PutObject(later), 0),
+            0);
   EXPECT_EQ(fake_.host.waited, 2s);
 }
 

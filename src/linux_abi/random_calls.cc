@@ -25,7 +25,8 @@ std::int64_t Getrandom(Process& process, const SyscallArguments& a) {
   const std::uint64_t bytes = std::min(a[1], kMaxBytes);
   std::array<std::byte, 4096> chunk;
   for (std::uint64_t done = 0; done < bytes;) {
-    const std::span<std::byte> part(chunk.data(), std::min<std::uint64_t>(chunk.size(), bytes - done));
+    const std::span<std::byte> part(chunk.data(),
+                                    std::min<std::uint64_t>(chunk.size(), bytes - done));
     source->Fill(part);
     if (!process.memory().Write(a[0] + done, part))
       return done != 0 ? static_cast<std::int64_t>(done) : -EFAULT;

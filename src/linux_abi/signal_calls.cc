@@ -164,8 +164,8 @@ void RaiseSignal(Process& process, int signal) {
   SignalState& signals = process.signals();
   const std::uint64_t handler = signals.actions[static_cast<std::size_t>(signal - 1)].handler;
   const bool unstoppable = signal == SIGKILL;
-  if (!unstoppable && (handler == kIgnoreHandler ||
-                       (handler == kDefaultHandler && IgnoredByDefault(signal))))
+  if (!unstoppable &&
+      (handler == kIgnoreHandler || (handler == kDefaultHandler && IgnoredByDefault(signal))))
     return;
   if (!unstoppable && (signals.blocked & BitOf(signal)) != 0) {
     signals.pending |= BitOf(signal);
@@ -174,9 +174,10 @@ void RaiseSignal(Process& process, int signal) {
   Fault fault{.kind = FaultKind::kSignal, .signal = signal};
   fault.detail = handler == kDefaultHandler || unstoppable
                      ? absl::StrFormat("the program sent itself signal %d", signal)
-                     : absl::StrFormat("the program sent itself signal %d, whose handler at %#x "
-                                       "the microVM cannot run",
-                                       signal, handler);
+                     : absl::StrFormat(
+                           "the program sent itself signal %d, whose handler at %#x "
+                           "the microVM cannot run",
+                           signal, handler);
   process.End(std::move(fault));
 }
 

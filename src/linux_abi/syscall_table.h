@@ -28,17 +28,17 @@ struct SyscallEntry {
 };
 
 /// One family a file: each <family>_calls.cc defines its function, and nothing else leaves it.
-std::span<const SyscallEntry> FileCalls();      // file_calls.cc: open files and their bytes
+std::span<const SyscallEntry> FileCalls();        // file_calls.cc: open files and their bytes
 std::span<const SyscallEntry> DescriptorCalls();  // descriptor_calls.cc: the table of open files
-std::span<const SyscallEntry> PathCalls();      // path_calls.cc: names
+std::span<const SyscallEntry> PathCalls();        // path_calls.cc: names
 std::span<const SyscallEntry> AttributeCalls();  // attribute_calls.cc: what files say of themselves
-std::span<const SyscallEntry> PollCalls();      // poll_calls.cc: waiting
-std::span<const SyscallEntry> MemoryCalls();    // memory_calls.cc
-std::span<const SyscallEntry> ProcessCalls();   // process_calls.cc
-std::span<const SyscallEntry> SignalCalls();    // signal_calls.cc
-std::span<const SyscallEntry> TimeCalls();      // time_calls.cc
-std::span<const SyscallEntry> RandomCalls();    // random_calls.cc
-std::span<const SyscallEntry> ThreadCalls();    // thread_calls.cc
+std::span<const SyscallEntry> PollCalls();       // poll_calls.cc: waiting
+std::span<const SyscallEntry> MemoryCalls();     // memory_calls.cc
+std::span<const SyscallEntry> ProcessCalls();    // process_calls.cc
+std::span<const SyscallEntry> SignalCalls();     // signal_calls.cc
+std::span<const SyscallEntry> TimeCalls();       // time_calls.cc
+std::span<const SyscallEntry> RandomCalls();     // random_calls.cc
+std::span<const SyscallEntry> ThreadCalls();     // thread_calls.cc
 
 /// The entry for a number, or null: the call is answered with ENOSYS and named in the report.
 const SyscallEntry* FindSyscall(std::uint64_t number);

@@ -3,8 +3,8 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/timex.h>
 #include <sys/times.h>
+#include <sys/timex.h>
 #include <time.h>
 
 #include <cerrno>
@@ -28,13 +28,15 @@ timespec ToTimespec(nanoseconds time) {
 }
 
 timeval ToTimeval(nanoseconds time) {
-  return {.tv_sec = time.count() / kNanosPerSecond, .tv_usec = time.count() % kNanosPerSecond / 1000};
+  return {.tv_sec = time.count() / kNanosPerSecond,
+          .tv_usec = time.count() % kNanosPerSecond / 1000};
 }
 
 ClockSource* GrantedClock(Process& process) {
   ClockSource* clock = process.spec().clock.get();
   if (clock == nullptr) return nullptr;
-  return process.gate().Check({.resource = Resource::kClock, .name = "clock"}).ok() ? clock : nullptr;
+  return process.gate().Check({.resource = Resource::kClock, .name = "clock"}).ok() ? clock
+                                                                                    : nullptr;
 }
 
 nanoseconds CpuTime(Process& process) {
@@ -154,8 +156,7 @@ constexpr SyscallEntry kCalls[] = {
     {SYS_time, "time", Time},
     {SYS_nanosleep, "nanosleep", Nanosleep},
     {SYS_clock_nanosleep, "clock_nanosleep", ClockNanosleep},
-    {SYS_getrusage, "getrusage", Getrusage, Support::kPartial,
-     "user time and peak memory only"},
+    {SYS_getrusage, "getrusage", Getrusage, Support::kPartial, "user time and peak memory only"},
     {SYS_times, "times", Times, Support::kPartial, "user time only"},
 };
 

@@ -63,17 +63,17 @@ Registers GeneralRegisters(const vmm::UserRegisters& registers) {
 
 Fault PageFault(const vmm::Exit& exit, const vmm::UserRegisters& registers, FaultResult result) {
   Fault fault;
-  fault.kind = result == FaultResult::kStackGuard ? FaultKind::kStackOverflow
-                                                  : FaultKind::kSegmentation;
+  fault.kind =
+      result == FaultResult::kStackGuard ? FaultKind::kStackOverflow : FaultKind::kSegmentation;
   fault.signal = SIGSEGV;
   fault.address = exit.address;
   fault.registers = GeneralRegisters(registers);
   const char* access = (exit.error_code & kPageFaultFetch) != 0   ? "execution"
                        : (exit.error_code & kPageFaultWrite) != 0 ? "write"
                                                                   : "read";
-  const char* reason = result == FaultResult::kStackGuard     ? "below the stack"
+  const char* reason = result == FaultResult::kStackGuard    ? "below the stack"
                        : result == FaultResult::kWrongRights ? "not allowed there"
-                                                              : "not mapped";
+                                                             : "not mapped";
   fault.detail = absl::StrFormat("%s at %#x from rip %#x: %s", access, exit.address,
                                  registers.general.rip, reason);
   return fault;

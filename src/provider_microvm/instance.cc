@@ -59,17 +59,15 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
   MicroVmInstance& self = *instance;
   WAXVM_ASSIGN_OR_RETURN(self.kick_, vmm::Kick::Create(kick_signal_offset));
   const auto [answers, count] = MachineAnswers();
-  WAXVM_ASSIGN_OR_RETURN(
-      self.machine_,
-      vmm::Machine::Create(self.host_->system, self.host_->traits, self.account_,
-                           {.trap_rdtsc = self.TrapsTimestamps(),
-                            .hide_rdrand = spec.random == nullptr,
-                            .fixed_answers = std::span(answers).first(count)}));
+  WAXVM_ASSIGN_OR_RETURN(self.machine_,
+                         vmm::Machine::Create(self.host_->system, self.host_->traits, self.account_,
+                                              {.trap_rdtsc = self.TrapsTimestamps(),
+                                               .hide_rdrand = spec.random == nullptr,
+                                               .fixed_answers = std::span(answers).first(count)}));
   self.pages_ = std::make_unique<MachinePages>(*self.machine_);
-  WAXVM_ASSIGN_OR_RETURN(
-      self.process_,
-      linux_abi::Process::Create(self.spec_, *self.pages_, self, self.account_,
-                                 FeaturesOf(self.host_->traits)));
+  WAXVM_ASSIGN_OR_RETURN(self.process_,
+                         linux_abi::Process::Create(self.spec_, *self.pages_, self, self.account_,
+                                                    FeaturesOf(self.host_->traits)));
   const linux_abi::EntryState entry = self.process_->entry();
   self.machine_->Start(entry.instruction_pointer, entry.stack_pointer);
   return instance;
@@ -129,9 +127,9 @@ absl::StatusOr<Event> MicroVmInstance::RunUntilEvent() {
 
 std::optional<Event> MicroVmInstance::ServeSystemCall() {
   const kvm_regs registers = machine_->registers().general;
-  const std::optional<std::int64_t> result =
-      process_->Dispatch(registers.rax, {registers.rdi, registers.rsi, registers.rdx,
-                                         registers.r10, registers.r8, registers.r9});
+  const std::optional<std::int64_t> result = process_->Dispatch(
+      registers.rax,
+      {registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9});
   if (result) {
     machine_->SetSystemCallResult(*result);
     if (std::exchange(wait_was_cut_short_, false) || kick_->requested()) return Ended();
@@ -152,9 +150,9 @@ std::optional<Event> MicroVmInstance::ServeException(const vmm::Exit& exit) {
   if (result == FaultResult::kOutOfMemory) return LimitReached{LimitKind::kMemory};
   if (result != FaultResult::kHandled) return PageFault(exit, registers, result);
   if (IsRepeating(exit))
-    return MachineFault({.kind = vmm::Exit::Kind::kFailed,
-                         .detail = "the same page fault again and again"},
-                        registers);
+    return MachineFault(
+        {.kind = vmm::Exit::Kind::kFailed, .detail = "the same page fault again and again"},
+        registers);
   return std::nullopt;
 }
 
@@ -164,9 +162,9 @@ bool MicroVmInstance::AnswerTimestamp(const vmm::Exit& exit) {
   const std::uint64_t rip = machine_->registers().general.rip;
   if (!process_->memory().Read(rip, std::as_writable_bytes(std::span(code).first(2)))) return false;
   const bool rdtsc = code[0] == 0x0f && code[1] == 0x31;
-  if (!rdtsc && !(code[0] == 0x0f && code[1] == 0x01 &&
-                  process_->memory().Read(rip, std::as_writable_bytes(std::span(code))) &&
-                  code[2] == 0xf9))
+  if (!rdtsc &&
+      !(code[0] == 0x0f && code[1] == 0x01 &&
+        process_->memory().Read(rip, std::as_writable_bytes(std::span(code))) && code[2] == 0xf9))
     return false;
   constexpr std::uint64_t kFixedTimestamp = 0;
   machine_->SkipInstruction(rdtsc ? 2 : 3, kFixedTimestamp, kFixedTimestamp);

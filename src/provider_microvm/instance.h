@@ -42,8 +42,7 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
 
   // linux_abi::Host.
   OutputResult WriteOutput(Stream stream, std::string_view data) override;
-  int Wait(std::span<pollfd> descriptors,
-           std::optional<std::chrono::nanoseconds> timeout) override;
+  int Wait(std::span<pollfd> descriptors, std::optional<std::chrono::nanoseconds> timeout) override;
   void SetFsBase(std::uint64_t address) override;
   std::uint64_t FsBase() override;
   void SetGsBase(std::uint64_t address) override;

@@ -33,14 +33,15 @@ class MockProvider final : public Provider {
   absl::Status Available() const override { return absl::OkStatus(); }
 
   absl::StatusOr<std::unique_ptr<Instance>> Create(const InstanceSpec& spec) override {
-    WAXVM_RETURN_IF_ERROR(CheckLimits("mock", spec.limits, kEnforceable));
-    if (spec.gate == nullptr) return InvalidArgument("an instance needs an access gate");
-    if (!options_.script.empty()) return std::make_unique<ScriptInstance>(spec, options_.script);
-    if (spec.program.kind() != Program::Kind::kNative)
+    // The kind of program first: no change of the limits would make it run.
+    if (options_.script.empty() && spec.program.kind() != Program::Kind::kNative)
       return InvalidArgument(
           "%s: the mock provider runs native functions only; use the process or microvm provider "
           "for ELF programs",
           spec.program.name());
+    WAXVM_RETURN_IF_ERROR(CheckLimits("mock", spec.limits, kEnforceable));
+    if (spec.gate == nullptr) return InvalidArgument("an instance needs an access gate");
+    if (!options_.script.empty()) return std::make_unique<ScriptInstance>(spec, options_.script);
     return NativeInstance::Create(spec);
   }
 

@@ -211,9 +211,8 @@ TEST_F(ConfinementTest, AGrantedRootHidesKernelInterfaces) {
 
 TEST_F(ConfinementTest, KernelFileSystemsAreNotGranted) {
   for (const char* path : {"/proc", "/proc/self", "/sys"}) {
-    const Outcome outcome = Run([](NativeContext&) { return 0; }, [=](InstanceSpec& spec) {
-      spec.mounts = {Mount(path, "/data")};
-    });
+    const Outcome outcome = Run([](NativeContext&) { return 0; },
+                                [=](InstanceSpec& spec) { spec.mounts = {Mount(path, "/data")}; });
     EXPECT_EQ(outcome.status.code(), absl::StatusCode::kInvalidArgument) << path;
     EXPECT_THAT(std::string(outcome.status.message()), HasSubstr("kernel file system"));
   }
@@ -225,8 +224,8 @@ TEST_F(ConfinementTest, ASwappedFolderIsNotGranted) {
   const FileMount mount = Mount(folder.path() + "/a", "/data");
   std::filesystem::remove(folder.path() + "/a");
   std::filesystem::create_directory(folder.path() + "/a");
-  const Outcome outcome = Run([](NativeContext&) { return 0; },
-                              [&](InstanceSpec& spec) { spec.mounts = {mount}; });
+  const Outcome outcome =
+      Run([](NativeContext&) { return 0; }, [&](InstanceSpec& spec) { spec.mounts = {mount}; });
   EXPECT_FALSE(outcome.status.ok());
 }
 

@@ -73,7 +73,8 @@ absl::StatusOr<UniqueFd> OpenInput(int input_fd) {
   if (flags < 0 || fstat(input_fd, &about) != 0) return ErrnoStatus(errno, "standard input");
   // A folder would be a way out of the root: openat(0, "..").
   if (S_ISDIR(about.st_mode) || (flags & O_PATH) != 0 || (flags & O_ACCMODE) == O_WRONLY) {
-    return InvalidArgument("standard input (descriptor %d) is not open for reading bytes", input_fd);
+    return InvalidArgument("standard input (descriptor %d) is not open for reading bytes",
+                           input_fd);
   }
   if ((flags & O_ACCMODE) == O_RDONLY) {
     UniqueFd same(fcntl(input_fd, F_DUPFD_CLOEXEC, 0));
@@ -85,7 +86,8 @@ absl::StatusOr<UniqueFd> OpenInput(int input_fd) {
   if (!reopened || fcntl(reopened.get(), F_SETFL, flags & O_NONBLOCK) != 0) {
     return InvalidArgument(
         "standard input (descriptor %d) is open for writing too and cannot be reopened for reading "
-        "only: %s", input_fd, ErrnoStatus(errno, path).message());
+        "only: %s",
+        input_fd, ErrnoStatus(errno, path).message());
   }
   if (const off_t at = lseek(input_fd, 0, SEEK_CUR); at > 0) lseek(reopened.get(), at, SEEK_SET);
   return reopened;
@@ -178,8 +180,8 @@ absl::StatusOr<ConfigMessage> ConfigMessage::Build(const LaunchRequest& request)
   config.root_bytes = request.root_bytes;
   if (request.host->notifications) config.flags |= WX_LISTENER;
   if (request.spec != nullptr && request.spec->random != nullptr) config.flags |= WX_RANDOM_DEVICES;
-  config.rlimit_count = static_cast<std::uint32_t>(
-      std::min<std::size_t>(request.rlimits.size(), WX_MAX_RLIMITS));
+  config.rlimit_count =
+      static_cast<std::uint32_t>(std::min<std::size_t>(request.rlimits.size(), WX_MAX_RLIMITS));
   std::copy_n(request.rlimits.begin(), config.rlimit_count, config.rlimits);
   message.Append(&config, 1);
   const std::uint32_t filter = message.Append(request.filter->data(), request.filter->size());
@@ -218,9 +220,11 @@ absl::StatusOr<InitProcess> SpawnStage(const InstanceSpec* spec, wx_spawn spawn)
   if (pid < 0) return CloneError(static_cast<int>(-pid));
   InitProcess init(static_cast<pid_t>(pid), UniqueFd(pidfd));
   if (spawn.failed_step == WX_STEP_STAGE && spawn.failed_errno == E2BIG) {
-    return InvalidArgument("arguments and environment are larger than this host passes to a program");
+    return InvalidArgument(
+        "arguments and environment are larger than this host passes to a program");
   }
-  if (spawn.failed_step != WX_STEP_NONE) return StepError(spawn.failed_step, spawn.failed_errno, {});
+  if (spawn.failed_step != WX_STEP_NONE)
+    return StepError(spawn.failed_step, spawn.failed_errno, {});
   return init;
 }
 
@@ -315,10 +319,11 @@ absl::StatusOr<Sandbox> Launch(const LaunchRequest& request) {
       return ErrnoStatus(errno, "sending the set-up");
     }
   }
-  auto init = native ? SpawnNative(*spec, spawn.descriptors, message.config()) : SpawnStage(spec, spawn);
+  auto init =
+      native ? SpawnNative(*spec, spawn.descriptors, message.config()) : SpawnStage(spec, spawn);
   if (!init.ok()) return init.status();
-  Sandbox sandbox{*std::move(init),       std::move(control.ours),   std::move(output.ours),
-                  std::move(error.ours),  std::move(host_call.ours), UniqueFd()};
+  Sandbox sandbox{*std::move(init),      std::move(control.ours),   std::move(output.ours),
+                  std::move(error.ours), std::move(host_call.ours), UniqueFd()};
   control.theirs.reset();
   WAXVM_RETURN_IF_ERROR(AwaitReady(sandbox, message, request.host->notifications));
   return sandbox;
@@ -326,7 +331,8 @@ absl::StatusOr<Sandbox> Launch(const LaunchRequest& request) {
 
 absl::Status StartProgram(const Sandbox& sandbox) {
   const char go = 1;
-  if (send(sandbox.control.get(), &go, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1) return absl::OkStatus();
+  if (send(sandbox.control.get(), &go, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1)
+    return absl::OkStatus();
   // A sandbox that is gone says why in the events that follow.
   return errno == EPIPE ? absl::OkStatus() : ErrnoStatus(errno, "starting the program");
 }

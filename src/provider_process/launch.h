@@ -18,7 +18,8 @@
 
 namespace waxvm::process {
 
-/// Pid 1 of an instance's pid namespace: its end is the end of everything inside. Move-only.
+/// Pid 1 of an instance's pid namespace: its end is the end of everything inside. Move-only. It is
+/// a child of the embedder, who gets a SIGCHLD for it like for any other.
 class InitProcess {
  public:
   InitProcess() = default;
@@ -42,9 +43,9 @@ class InitProcess {
 
 /// What a provider has in common for all instances.
 struct HostFacts {
-  UniqueFd stage;               ///< sealed memfd of the stage program
+  UniqueFd stage;  ///< sealed memfd of the stage program
   std::uint32_t landlock_abi = 0;
-  bool notifications = false;   ///< seccomp user notification
+  bool notifications = false;  ///< seccomp user notification
 };
 
 /// Probes the kernel and unpacks the stage program.

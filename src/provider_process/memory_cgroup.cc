@@ -66,7 +66,8 @@ bool WriteAt(int folder, const char* name, std::string_view text) {
 std::optional<std::uint64_t> ReadNumber(int folder, const char* name) {
   const std::optional<std::string> text = ReadFileAt(folder, name);
   std::uint64_t value = 0;
-  if (!text || std::from_chars(text->data(), text->data() + text->size(), value).ec != std::errc()) {
+  if (!text ||
+      std::from_chars(text->data(), text->data() + text->size(), value).ec != std::errc()) {
     return std::nullopt;
   }
   return value;

@@ -25,8 +25,7 @@ constexpr std::string_view kHybridMounts =
 TEST(MemoryCgroupTest, TheV1MemoryControllerWinsInAHybridLayout) {
   EXPECT_EQ(Found("8:pids:/\n4:memory:/app/one\n0::/\n", kHybridMounts),
             "v1 /sys/fs/cgroup/memory/app/one");
-  EXPECT_EQ(Found("4:cpu,memory:/\n0::/x\n",
-                  "35 31 0:32 / /cg rw - cgroup cgroup rw,cpu,memory\n"),
+  EXPECT_EQ(Found("4:cpu,memory:/\n0::/x\n", "35 31 0:32 / /cg rw - cgroup cgroup rw,cpu,memory\n"),
             "v1 /cg");
 }
 

@@ -2,7 +2,7 @@
 #include "src/provider_process/mount_info.h"
 
 struct field {
-  const char *at;
+  const char* at;
   size_t bytes;
 };
 struct row {
@@ -13,13 +13,13 @@ struct row {
 
 /* Types that hold ordinary files. Everything else is taken for an interface of the kernel: a type
  * missing here costs a user a folder, one too many would open the host. */
-static const char *const kFileTypes[] = {
-    "ext2",  "ext3",   "ext4",    "xfs",      "btrfs", "bcachefs", "f2fs",    "zfs",      "jfs",
-    "tmpfs", "ramfs",  "rootfs",  "overlay",  "aufs",  "erofs",    "squashfs", "romfs",   "cramfs",
-    "nfs",   "nfs4",   "cifs",    "smb3",     "ceph",  "9p",       "virtiofs", "fuse",    "fuseblk",
-    "vfat",  "exfat",  "ntfs",    "ntfs3",    "udf",   "iso9660",  "ecryptfs", "nilfs2",  "hfsplus"};
+static const char* const kFileTypes[] = {
+    "ext2",  "ext3",  "ext4",   "xfs",     "btrfs", "bcachefs", "f2fs",     "zfs",    "jfs",
+    "tmpfs", "ramfs", "rootfs", "overlay", "aufs",  "erofs",    "squashfs", "romfs",  "cramfs",
+    "nfs",   "nfs4",  "cifs",   "smb3",    "ceph",  "9p",       "virtiofs", "fuse",   "fuseblk",
+    "vfat",  "exfat", "ntfs",   "ntfs3",   "udf",   "iso9660",  "ecryptfs", "nilfs2", "hfsplus"};
 
-static int equals(struct field field, const char *text) {
+static int equals(struct field field, const char* text) {
   size_t n = 0;
   while (n < field.bytes && text[n] == field.at[n] && text[n] != 0) ++n;
   return n == field.bytes && text[n] == 0;
@@ -33,7 +33,7 @@ static int holds_files(struct field type) {
   return type.bytes > 5 && equals(head, "fuse.");
 }
 
-static struct field next_field(const char **at, const char *end) {
+static struct field next_field(const char** at, const char* end) {
   struct field field = {*at, 0};
   while (*at < end && **at != ' ') ++*at;
   field.bytes = (size_t)(*at - field.at);
@@ -41,12 +41,12 @@ static struct field next_field(const char **at, const char *end) {
   return field;
 }
 
-/* Takes one line off `text`: id parent major:minor root mount-point options optional… - type …  */
-static int next_row(const char **text, size_t *bytes, struct row *row) {
+/* Takes one line off `text`: id parent major:minor root mount-point options … - type … */
+static int next_row(const char** text, size_t* bytes, struct row* row) {
   if (*bytes == 0) return 0;
-  const char *at = *text;
-  const char *const stop = at + *bytes;
-  const char *end = at;
+  const char* at = *text;
+  const char* const stop = at + *bytes;
+  const char* end = at;
   while (end < stop && *end != '\n') ++end;
   *text = end < stop ? end + 1 : end;
   *bytes = (size_t)(stop - *text);
@@ -61,7 +61,7 @@ static int next_row(const char **text, size_t *bytes, struct row *row) {
   return 1;
 }
 
-int wx_mount_allowed(const char *text, size_t bytes, uint64_t id) {
+int wx_mount_allowed(const char* text, size_t bytes, uint64_t id) {
   struct row row;
   while (next_row(&text, &bytes, &row))
     if (row.id == id) return holds_files(row.type);
@@ -69,7 +69,7 @@ int wx_mount_allowed(const char *text, size_t bytes, uint64_t id) {
 }
 
 /* Undoes the \ooo escapes. The length, or `capacity` when it does not fit. */
-static size_t decode(struct field field, char *out, size_t capacity) {
+static size_t decode(struct field field, char* out, size_t capacity) {
   size_t length = 0;
   for (size_t i = 0; i < field.bytes && length < capacity; ++i, ++length) {
     char c = field.at[i];
@@ -85,7 +85,7 @@ static size_t decode(struct field field, char *out, size_t capacity) {
 }
 
 /* Where the part of `path` below `folder` starts; 0 when it is not below. */
-static size_t below_offset(const char *path, const char *folder) {
+static size_t below_offset(const char* path, const char* folder) {
   size_t n = 0;
   while (folder[n] != 0 && folder[n] == path[n]) ++n;
   if (folder[n] != 0) return 0;
@@ -93,7 +93,7 @@ static size_t below_offset(const char *path, const char *folder) {
   return path[n] == '/' && path[n + 1] != 0 ? n + 1 : 0;
 }
 
-int wx_next_forbidden(struct wx_mount_cursor *cursor, const char *folder, char *below,
+int wx_next_forbidden(struct wx_mount_cursor* cursor, const char* folder, char* below,
                       size_t capacity) {
   struct row row;
   while (next_row(&cursor->text, &cursor->bytes, &row)) {

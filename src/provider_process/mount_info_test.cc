@@ -35,8 +35,8 @@ std::vector<std::string> Forbidden(std::string_view text, const char* folder) {
 }
 
 TEST(MountInfoTest, FindsEveryKernelFileSystemBelowTheRoot) {
-  EXPECT_THAT(Forbidden(kText, "/"), ElementsAre("proc", "sys", "dev", "srv/a b/c\\d", "srvother",
-                                                 "srv/new"));
+  EXPECT_THAT(Forbidden(kText, "/"),
+              ElementsAre("proc", "sys", "dev", "srv/a b/c\\d", "srvother", "srv/new"));
 }
 
 TEST(MountInfoTest, ComparesWholePathComponents) {

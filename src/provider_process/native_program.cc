@@ -187,8 +187,8 @@ absl::StatusOr<InitProcess> ReceiveInit(int channel) {
 
 }  // namespace
 
-absl::StatusOr<InitProcess> SpawnNative(const InstanceSpec& spec,
-                                        const wx_descriptors& descriptors, const wx_config& config) {
+absl::StatusOr<InitProcess> SpawnNative(const InstanceSpec& spec, const wx_descriptors& descriptors,
+                                        const wx_config& config) {
   std::array<int, 2> fds;
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds.data()) != 0) {
     return ErrnoStatus(errno, "socketpair");

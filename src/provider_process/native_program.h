@@ -13,8 +13,8 @@ namespace waxvm::process {
 
 /// Starts pid 1 of new namespaces as a fork of this process, which will run `spec.program` as
 /// pid 2. fork() makes the C library's state usable in the child whatever other threads are doing.
-absl::StatusOr<InitProcess> SpawnNative(const InstanceSpec& spec,
-                                        const wx_descriptors& descriptors, const wx_config& config);
+absl::StatusOr<InitProcess> SpawnNative(const InstanceSpec& spec, const wx_descriptors& descriptors,
+                                        const wx_config& config);
 
 }  // namespace waxvm::process
 

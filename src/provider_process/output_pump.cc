@@ -14,8 +14,7 @@ namespace waxvm::process {
 
 OutputPump::OutputPump(UniqueFd output, UniqueFd error, OutputWriter writer,
                        std::optional<std::uint64_t> limit_bytes)
-    : pipes_{std::move(output), std::move(error)},
-      limiter_(limit_bytes, std::move(writer)) {}
+    : pipes_{std::move(output), std::move(error)}, limiter_(limit_bytes, std::move(writer)) {}
 
 absl::Status OutputPump::Move(Stream stream) {
   UniqueFd& pipe = pipes_[Index(stream)];

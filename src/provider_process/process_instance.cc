@@ -165,7 +165,9 @@ absl::StatusOr<ProcessInstance::Ready> ProcessInstance::Poll() {
     if (errno == EINTR) return Ready{};
     return ErrnoStatus(errno, "poll");
   }
-  const auto found = [&](int index) { return watched[static_cast<std::size_t>(index)].revents != 0; };
+  const auto found = [&](int index) {
+    return watched[static_cast<std::size_t>(index)].revents != 0;
+  };
   return Ready{.stop = found(kStop),
                .control = found(kControl),
                .ended = found(kEnded),
@@ -217,7 +219,8 @@ absl::StatusOr<std::optional<Event>> ProcessInstance::TakeReport() {
     return std::optional<Event>();
   }
   if (report->kind == WX_EXITED) return OnExit(*report);
-  if (report->kind != WX_FAILED) return Internal("unexpected report %d of the sandbox", report->kind);
+  if (report->kind != WX_FAILED)
+    return Internal("unexpected report %d of the sandbox", report->kind);
   if (report->step == WX_STEP_EXEC && report->error == ENOENT) {
     return InvalidArgument(
         "the program cannot be started: the interpreter it names (its dynamic loader) does not "

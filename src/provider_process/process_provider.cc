@@ -158,8 +158,9 @@ std::optional<process::CgroupParent> ProcessProvider::CgroupParent() const {
 }
 
 std::vector<LimitKind> ProcessProvider::EnforceableLimits() const {
-  std::vector<LimitKind> limits = {LimitKind::kMemory, LimitKind::kWallTime, LimitKind::kCpuTime,
-                                   LimitKind::kOutput, LimitKind::kOpenFiles, LimitKind::kHostCalls};
+  std::vector<LimitKind> limits = {LimitKind::kMemory,    LimitKind::kWallTime,
+                                   LimitKind::kCpuTime,   LimitKind::kOutput,
+                                   LimitKind::kOpenFiles, LimitKind::kHostCalls};
   // The listener bounds processes for everybody; without it (before Linux 5.5) the kernel's own
   // limit does, from which the root user is exempt.
   if (host_.notifications || geteuid() != 0) limits.push_back(LimitKind::kProcesses);
@@ -196,8 +197,8 @@ absl::StatusOr<std::unique_ptr<Instance>> ProcessProvider::Create(const Instance
   request.spec = &spec;
   request.host = &host_;
   request.filter = filter.get();
-  request.rlimits = ResourceLimitsFor(parts.limits, sampled,
-                                      spec.program.kind() == Program::Kind::kNative);
+  request.rlimits =
+      ResourceLimitsFor(parts.limits, sampled, spec.program.kind() == Program::Kind::kNative);
   auto sandbox = process::Launch(request);
   if (!sandbox.ok() && parts.cgroup && parts.cgroup->Exhausted()) {
     return InvalidArgument("the limit `memory` of %d bytes is less than an empty process needs",
@@ -236,6 +237,7 @@ ProviderInfo ProcessProvider::info() const {
       "side channels of processor, caches and memory shared with the host",
       "learning the kernel's version, the processor's type and the load of the machine",
       "FIFOs inside granted folders, which can be opened like files",
+      "use of the embedder's supplementary groups in granted folders",
       "changing the times and mode of the file that is passed as standard input",
       "native functions reading the embedder's memory as it was at the start: it is a copy of it",
   };

@@ -26,9 +26,9 @@
 namespace waxvm::process {
 namespace {
 
-using ::testing::HasSubstr;
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
+using ::testing::HasSubstr;
 
 class ProcessProviderTest : public ProcessProviderFixture {};
 
@@ -103,9 +103,8 @@ TEST_F(ProcessProviderTest, CarriesHostCalls) {
 }
 
 TEST_F(ProcessProviderTest, AHostCallMustBeAnsweredOnce) {
-  InstanceSpec spec(Program::FromFunction("native", [](NativeContext& context) {
-    return context.CallHost("f", "").ok() ? 0 : 1;
-  }));
+  InstanceSpec spec(Program::FromFunction(
+      "native", [](NativeContext& context) { return context.CallHost("f", "").ok() ? 0 : 1; }));
   auto instance = provider_->Create(spec);
   ASSERT_TRUE(instance.ok()) << instance.status();
   EXPECT_FALSE((*instance)->CompleteHostCall(std::string()).ok()) << "none is pending";
@@ -120,9 +119,11 @@ TEST_F(ProcessProviderTest, WallAndCpuTimeAreBounded) {
   const auto spin = [](NativeContext&) -> int {
     for (;;) asm volatile("");
   };
-  const Outcome wall = Run(spin, [](InstanceSpec& spec) { spec.limits.wall_time = milliseconds(50); });
+  const Outcome wall =
+      Run(spin, [](InstanceSpec& spec) { spec.limits.wall_time = milliseconds(50); });
   EXPECT_EQ(wall.limit(), "wall");
-  const Outcome cpu = Run(spin, [](InstanceSpec& spec) { spec.limits.cpu_time = milliseconds(100); });
+  const Outcome cpu =
+      Run(spin, [](InstanceSpec& spec) { spec.limits.cpu_time = milliseconds(100); });
   EXPECT_EQ(cpu.limit(), "cpu");
   ASSERT_TRUE(cpu.usage.cpu_time.has_value());
   EXPECT_GE(*cpu.usage.cpu_time, milliseconds(100));
@@ -145,9 +146,8 @@ TEST_F(ProcessProviderTest, CpuTimeOfAllProcessesCounts) {
 }
 
 TEST_F(ProcessProviderTest, OutputIsBoundedAndDeliveredUpToTheBound) {
-  const Outcome outcome = RunGuest("flood_output_musl", [](InstanceSpec& spec) {
-    spec.limits.output_bytes = 100000;
-  });
+  const Outcome outcome =
+      RunGuest("flood_output_musl", [](InstanceSpec& spec) { spec.limits.output_bytes = 100000; });
   EXPECT_EQ(outcome.limit(), "output");
   EXPECT_EQ(outcome.output.size() + outcome.error.size(), 100000u);
   EXPECT_EQ(outcome.usage.output_bytes, 100000u);
@@ -362,7 +362,8 @@ int AsOrdinaryUser(const std::function<int()>& body) {
   const pid_t pid = fork();
   if (pid == 0) {
     constexpr unsigned kNobody = 65534;
-    if (geteuid() == 0 && (setgroups(0, nullptr) != 0 || setgid(kNobody) != 0 || setuid(kNobody) != 0))
+    if (geteuid() == 0 &&
+        (setgroups(0, nullptr) != 0 || setgid(kNobody) != 0 || setuid(kNobody) != 0))
       _exit(125);
     _exit(body());
   }

@@ -21,7 +21,9 @@ namespace waxvm::process {
 namespace {
 
 // The kernel's numbering of per-process CPU clocks, as used by clock_getcpuclockid().
-clockid_t CpuClockOf(pid_t pid) { return static_cast<clockid_t>((~static_cast<unsigned>(pid)) << 3 | 2); }
+clockid_t CpuClockOf(pid_t pid) {
+  return static_cast<clockid_t>((~static_cast<unsigned>(pid)) << 3 | 2);
+}
 
 // More than any processes limit; bounds the work that a guest can cause by a sample.
 constexpr std::size_t kMaxProcesses = 65536;
@@ -69,8 +71,10 @@ bool ListChildren(pid_t pid, std::vector<pid_t>& out) {
   if (threads == nullptr) return false;
   while (const dirent* entry = readdir(threads.get())) {
     if (entry->d_name[0] == '.') continue;
-    const std::string path = absl::StrFormat("%s/children", static_cast<const char*>(entry->d_name));
-    if (const auto list = ReadFileAt(dirfd(threads.get()), path.c_str())) AppendChildren(*list, out);
+    const std::string path =
+        absl::StrFormat("%s/children", static_cast<const char*>(entry->d_name));
+    if (const auto list = ReadFileAt(dirfd(threads.get()), path.c_str()))
+      AppendChildren(*list, out);
   }
   return true;
 }

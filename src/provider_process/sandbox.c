@@ -26,8 +26,8 @@ void wx_exit(int code) {
   for (;;) wx_syscall1(SYS_exit_group, code);
 }
 
-static void send_report(const struct wx_report *report, int descriptor) {
-  struct iovec part = {(void *)(uintptr_t)report, sizeof *report};
+static void send_report(const struct wx_report* report, int descriptor) {
+  struct iovec part = {(void*)(uintptr_t)report, sizeof *report};
   union {
     struct cmsghdr header;
     char space[CMSG_SPACE(sizeof(int))];
@@ -39,7 +39,7 @@ static void send_report(const struct wx_report *report, int descriptor) {
     control.header.cmsg_level = SOL_SOCKET;
     control.header.cmsg_type = SCM_RIGHTS;
     control.header.cmsg_len = CMSG_LEN(sizeof(int));
-    *(int *)(void *)CMSG_DATA(&control.header) = descriptor;
+    *(int*)(void*)CMSG_DATA(&control.header) = descriptor;
     message.msg_control = &control;
     message.msg_controllen = sizeof control;
   }
@@ -61,12 +61,19 @@ static int failed(uint32_t step, long result) {
 }
 
 /* All sources move above every target first, so that no order of numbers can clobber one. */
-long wx_place_descriptors(const struct wx_descriptors *descriptors) {
-  static const int target[] = {0,           1,              2,          WX_FD_CONTROL,  WX_FD_PROGRAM,
-                               WX_FD_EMBEDDER, WX_FD_CGROUP, WX_FD_STAGE, WX_FD_HOST_CALL};
-  const int source[] = {descriptors->input,   descriptors->output,   descriptors->error,
-                        descriptors->control, descriptors->program,  descriptors->embedder,
-                        descriptors->cgroup,  descriptors->stage,    descriptors->host_call};
+long wx_place_descriptors(const struct wx_descriptors* descriptors) {
+  static const int target[] = {0,
+                               1,
+                               2,
+                               WX_FD_CONTROL,
+                               WX_FD_PROGRAM,
+                               WX_FD_EMBEDDER,
+                               WX_FD_CGROUP,
+                               WX_FD_STAGE,
+                               WX_FD_HOST_CALL};
+  const int source[] = {descriptors->input,   descriptors->output,  descriptors->error,
+                        descriptors->control, descriptors->program, descriptors->embedder,
+                        descriptors->cgroup,  descriptors->stage,   descriptors->host_call};
   enum { kCount = sizeof target / sizeof target[0] };
   int moved[kCount];
   struct rlimit open_files;
@@ -92,7 +99,7 @@ long wx_place_descriptors(const struct wx_descriptors *descriptors) {
   return result < 0 ? result : 0;
 }
 
-static size_t format_number(char *out, uint32_t value) {
+static size_t format_number(char* out, uint32_t value) {
   char digits[10];
   size_t count = 0;
   size_t at = 0;
@@ -104,7 +111,7 @@ static size_t format_number(char *out, uint32_t value) {
   return at;
 }
 
-static long write_file(const char *path, const char *text, size_t bytes) {
+static long write_file(const char* path, const char* text, size_t bytes) {
   const long fd = wx_syscall4(SYS_openat, AT_FDCWD, (long)path, O_WRONLY | O_CLOEXEC, 0);
   if (fd < 0) return fd;
   const long written = wx_syscall3(SYS_write, fd, (long)text, (long)bytes);
@@ -113,7 +120,7 @@ static long write_file(const char *path, const char *text, size_t bytes) {
   return written == (long)bytes ? 0 : -EIO;
 }
 
-static long write_map(const char *path, uint32_t inside, uint32_t outside) {
+static long write_map(const char* path, uint32_t inside, uint32_t outside) {
   char line[32];
   size_t at = format_number(line, inside);
   line[at++] = ' ';
@@ -140,7 +147,7 @@ long wx_keep_capabilities(void) {
 }
 
 /* The only mapping that needs no privilege outside: one id, the embedder's own. */
-static int take_identity(const struct wx_config *config) {
+static int take_identity(const struct wx_config* config) {
   /* An embedder that changed its ids is not dumpable, and neither is its fork; its /proc files
    * would not be its own. (The stage was executed: it is.) */
   wx_syscall5(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
@@ -152,7 +159,7 @@ static int take_identity(const struct wx_config *config) {
   return result < 0 ? failed(WX_STEP_GID_MAP, result) : 0;
 }
 
-int wx_sandbox_init(const struct wx_config *config) {
+int wx_sandbox_init(const struct wx_config* config) {
   if (take_identity(config) != 0) return -1;
   long result;
   if (wx_syscall3(SYS_fcntl, WX_FD_CGROUP, F_GETFD, 0) >= 0) {
@@ -166,10 +173,10 @@ int wx_sandbox_init(const struct wx_config *config) {
   return wx_drop_privileges(config);
 }
 
-static long install_filter(const struct wx_config *config) {
+static long install_filter(const struct wx_config* config) {
   const struct sock_fprog program = {
       (unsigned short)config->filter_count,
-      (struct sock_filter *)(void *)((char *)(uintptr_t)config + config->filter_offset)};
+      (struct sock_filter*)(void*)((char*)(uintptr_t)config + config->filter_offset)};
   if ((config->flags & WX_LISTENER) == 0)
     return wx_syscall3(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, (long)&program);
   const long result = wx_syscall3(
@@ -180,7 +187,7 @@ static long install_filter(const struct wx_config *config) {
                      (long)&program);
 }
 
-int wx_sandbox_enter(const struct wx_config *config) {
+int wx_sandbox_enter(const struct wx_config* config) {
   wx_syscall3(SYS_fcntl, WX_FD_CONTROL, F_SETFD, FD_CLOEXEC);
   wx_syscall3(SYS_fcntl, WX_FD_PROGRAM, F_SETFD, FD_CLOEXEC);
   wx_syscall1(SYS_close, WX_FD_EMBEDDER);
@@ -206,7 +213,7 @@ int wx_sandbox_enter(const struct wx_config *config) {
   return wx_syscall3(SYS_read, WX_FD_CONTROL, (long)&go, 1) == 1 ? 0 : -1;
 }
 
-static uint64_t cpu_time(const struct rusage *usage) {
+static uint64_t cpu_time(const struct rusage* usage) {
   const uint64_t seconds = (uint64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec);
   const uint64_t micros = (uint64_t)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec);
   return seconds * 1000000000U + micros * 1000U;
@@ -215,8 +222,11 @@ static uint64_t cpu_time(const struct rusage *usage) {
 /* Nothing may outlive the program: what is left is killed and waited for, so that the figures are
  * whole and every byte it wrote is in the pipes when the report leaves. */
 static void finish(int status) {
-  wx_syscall2(SYS_kill, -1, SIGKILL);
-  while (wx_syscall4(SYS_wait4, -1, 0, __WALL, 0) >= 0) continue;
+  /* kill(-1) walks all processes of the host; without children there is nobody left to end. */
+  if (wx_syscall4(SYS_wait4, -1, 0, WNOHANG | __WALL, 0) >= 0) {
+    wx_syscall2(SYS_kill, -1, SIGKILL);
+    while (wx_syscall4(SYS_wait4, -1, 0, __WALL, 0) >= 0) continue;
+  }
   struct rusage usage;
   wx_syscall2(SYS_getrusage, RUSAGE_CHILDREN, (long)&usage);
   struct wx_report report = {0};

@@ -27,7 +27,6 @@ enum {
   WX_FD_EMBEDDER = 5, /* a pidfd: its end ends the sandbox */
   WX_FD_CGROUP = 6,   /* cgroup.procs of the memory cgroup */
   WX_FD_STAGE = 7,
-  WX_FD_FIRST_FREE = 8,
   WX_FD_HOST_CALL = 255
 };
 
@@ -90,7 +89,7 @@ struct wx_rlimit {
 };
 
 enum { WX_MAX_CONFIG = 192 * 1024, WX_MAX_RLIMITS = 16 };
-enum { WX_RANDOM_DEVICES = 1, WX_NATIVE = 2, WX_LISTENER = 4 };
+enum { WX_RANDOM_DEVICES = 1, WX_LISTENER = 2 };
 
 /* Offsets are from the start of this structure. */
 struct wx_config {
@@ -110,13 +109,13 @@ enum wx_report_kind { WX_READY = 1, WX_FAILED = 2, WX_EXITED = 3 };
 
 struct wx_report {
   uint32_t kind;
-  uint32_t step;          /* WX_FAILED: which */
-  int32_t error;          /* WX_FAILED: the errno */
-  int32_t item;           /* WX_FAILED: which grant, or -1 */
-  int32_t status;         /* WX_EXITED: as from wait4 */
+  uint32_t step;  /* WX_FAILED: which */
+  int32_t error;  /* WX_FAILED: the errno */
+  int32_t item;   /* WX_FAILED: which grant, or -1 */
+  int32_t status; /* WX_EXITED: as from wait4 */
   uint32_t reserved;
-  uint64_t cpu_ns;        /* WX_EXITED: of the program and all its processes */
-  uint64_t peak_bytes;    /* WX_EXITED: of the largest process */
+  uint64_t cpu_ns;     /* WX_EXITED: of the program and all its processes */
+  uint64_t peak_bytes; /* WX_EXITED: of the largest process */
 };
 
 /* The namespaces of every instance: user, mount, pid, net, ipc, uts, cgroup. */
@@ -127,31 +126,33 @@ struct wx_report {
 /* What the stage is started with; `arguments` and `environment` are already the program's. */
 struct wx_spawn {
   struct wx_descriptors descriptors;
-  char *const *arguments;
-  char *const *environment;
+  char* const* arguments;
+  char* const* environment;
   uint32_t failed_step; /* out: what failed before the exec */
   int32_t failed_errno;
 };
 
 /* Starts the stage as pid 1 of new namespaces. Its pid, or a negated errno of clone3. */
-long wx_spawn_stage(struct wx_spawn *spawn, int32_t *pidfd);
+long wx_spawn_stage(struct wx_spawn* spawn, int32_t* pidfd);
 
 /* For native programs, called in a forked child of the embedder: makes pid 1 of new namespaces as
  * the embedder's own child. As fork: 0 in the child. */
-long wx_clone_native(int32_t *pidfd);
+long wx_clone_native(int32_t* pidfd);
 
 /* Moves the descriptors to the numbers above and closes all others. Raw system calls only, no
  * state: may run between clone(CLONE_VM | CLONE_VFORK) and exec. 0 or a negated errno. */
-long wx_place_descriptors(const struct wx_descriptors *descriptors);
+long wx_place_descriptors(const struct wx_descriptors* descriptors);
 
-/* Lets the two capabilities that building the sandbox needs survive the stage's exec. Same rules. */
+/* Lets the two capabilities that building the sandbox needs survive the stage's exec. Same rules.
+ */
 long wx_keep_capabilities(void);
 
-/* As pid 1: takes its identity, builds the root, gives up every privilege. 0; or -1 after the failure was reported. */
-int wx_sandbox_init(const struct wx_config *config);
+/* As pid 1: takes its identity, builds the root, gives up every privilege. 0; or -1 after the
+ * failure was reported. */
+int wx_sandbox_init(const struct wx_config* config);
 
 /* As pid 2: limits, session, filter; reports WX_READY and waits. 0 to go on, -1 to end. */
-int wx_sandbox_enter(const struct wx_config *config);
+int wx_sandbox_enter(const struct wx_config* config);
 
 /* As pid 1: waits until process `program` or the embedder has ended, then ends everything. */
 __attribute__((noreturn)) void wx_sandbox_reap(long program);
@@ -160,8 +161,8 @@ void wx_report_failure(uint32_t step, long result, int item);
 __attribute__((noreturn)) void wx_exit(int code);
 
 /* Pieces of wx_sandbox_init; each reports its own failure. */
-int wx_build_root(const struct wx_config *config);
-int wx_drop_privileges(const struct wx_config *config);
+int wx_build_root(const struct wx_config* config);
+int wx_drop_privileges(const struct wx_config* config);
 
 #ifdef __cplusplus
 }

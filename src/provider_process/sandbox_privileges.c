@@ -49,11 +49,11 @@ static uint64_t known_rights(uint32_t abi) {
   return rights;
 }
 
-static const struct wx_mount *mounts_of(const struct wx_config *config) {
-  return (const struct wx_mount *)(const void *)((const char *)config + config->mount_offset);
+static const struct wx_mount* mounts_of(const struct wx_config* config) {
+  return (const struct wx_mount*)(const void*)((const char*)config + config->mount_offset);
 }
 
-static long allow(long rules, const char *path, uint64_t rights) {
+static long allow(long rules, const char* path, uint64_t rights) {
   struct open_how how = {0};
   how.flags = O_PATH | O_CLOEXEC;
   how.resolve = RESOLVE_NO_SYMLINKS;
@@ -65,12 +65,13 @@ static long allow(long rules, const char *path, uint64_t rights) {
   return result;
 }
 
-/* The same for a folder of the private root, unless a grant lies there or a granted root has none. */
-static long allow_private(long rules, const struct wx_config *config, const char *path,
+/* The same for a folder of the private root, unless a grant lies there or a granted root has none.
+ */
+static long allow_private(long rules, const struct wx_config* config, const char* path,
                           uint64_t rights) {
-  const struct wx_mount *mounts = mounts_of(config);
+  const struct wx_mount* mounts = mounts_of(config);
   for (uint32_t i = 0; i < config->mount_count; ++i) {
-    const char *guest = (const char *)config + mounts[i].guest_path;
+    const char* guest = (const char*)config + mounts[i].guest_path;
     size_t n = 0;
     while (path[n] != 0 && path[n] == guest[n]) ++n;
     if (path[n] == 0 && guest[n] == 0) return 0;
@@ -82,22 +83,22 @@ static long allow_private(long rules, const struct wx_config *config, const char
 /* A second wall behind the mount namespace: reading everywhere in the new root, writing in the
  * private /tmp, to the devices and in the folders granted so. FIFOs and sockets cannot be planted
  * in a granted folder, where a host program might open them and hang. */
-static long restrict_paths(const struct wx_config *config) {
+static long restrict_paths(const struct wx_config* config) {
   const uint64_t known = known_rights(config->landlock_abi);
-  struct landlock_rules rules = {known, 3 /* bind, connect TCP */, 3 /* abstract sockets, signals */};
+  struct landlock_rules rules = {known, 3 /* bind, connect TCP */,
+                                 3 /* abstract sockets, signals */};
   const size_t size = config->landlock_abi >= 6 ? 24 : config->landlock_abi >= 4 ? 16 : 8;
   const long fd = wx_syscall3(SYS_landlock_create_ruleset, (long)&rules, (long)size, 0);
   if (fd < 0) return fd;
   long result = allow(fd, "/", kRead);
   if (result == 0) result = allow_private(fd, config, "/dev", kWriteFile & known);
-  if (result == 0)
-    result = allow_private(fd, config, "/tmp", (kRead | kWrite | kMakeFifo) & known);
-  const struct wx_mount *mounts = mounts_of(config);
+  if (result == 0) result = allow_private(fd, config, "/tmp", (kRead | kWrite | kMakeFifo) & known);
+  const struct wx_mount* mounts = mounts_of(config);
   for (uint32_t i = 0; i < config->mount_count && result == 0; ++i) {
     if ((mounts[i].flags & WX_MOUNT_WRITABLE) == 0) continue;
     uint64_t rights = (kRead | kWrite) & known;
     if ((mounts[i].flags & WX_MOUNT_DIRECTORY) == 0) rights &= kOfFile & ~(uint64_t)kIoctlDevice;
-    result = allow(fd, (const char *)config + mounts[i].guest_path, rights);
+    result = allow(fd, (const char*)config + mounts[i].guest_path, rights);
   }
   if (result == 0) result = wx_syscall2(SYS_landlock_restrict_self, fd, 0);
   wx_syscall1(SYS_close, fd);
@@ -117,7 +118,7 @@ static long drop_capabilities(void) {
   return wx_syscall2(SYS_capset, (long)&header, (long)none);
 }
 
-int wx_drop_privileges(const struct wx_config *config) {
+int wx_drop_privileges(const struct wx_config* config) {
   long result = wx_syscall5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   if (result < 0) {
     wx_report_failure(WX_STEP_NO_NEW_PRIVILEGES, result, -1);

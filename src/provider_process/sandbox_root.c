@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Builds the program's root: an in-memory file system with /tmp and a few devices, and the granted
  * folders. Everything of the host is opened and cloned before the old root goes away; everything is
- * attached after that, so that no path of a grant can lead back out. */
+ * attached after that, so that no path of a grant can lead back out. There is no /proc: its mount
+ * shows the host's settings and hardware, and what hides them takes more trust than it is worth. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -25,8 +26,8 @@ enum { kMaxMounts = 256, kMountInfoBytes = 4 << 20, kDirectory = 0040000, kChara
 enum { kFormat = 0170000 };
 
 struct device {
-  const char *source;
-  const char *target;
+  const char* source;
+  const char* target;
   uint32_t minor; /* of major 1, "mem" */
   uint32_t flag;  /* of wx_config, 0: always */
 };
@@ -40,11 +41,11 @@ static const struct device kDevices[] = {
 enum { kDeviceCount = sizeof kDevices / sizeof kDevices[0] };
 
 struct builder {
-  const struct wx_config *config;
-  const struct wx_mount *mounts;
+  const struct wx_config* config;
+  const struct wx_mount* mounts;
   int tree[kMaxMounts]; /* detached clones of the grants */
   int device[kDeviceCount];
-  char *mount_info; /* of this namespace, before anything was added */
+  char* mount_info; /* of this namespace, before anything was added */
   size_t mount_info_bytes;
   uint64_t root_device; /* of the in-memory file system */
   int root;             /* its top */
@@ -57,18 +58,17 @@ static int failed(uint32_t step, long result, int item) {
   return -1;
 }
 
-static long describe(long fd, struct statx *out) {
-  return wx_syscall5(SYS_statx, fd, (long)"", AT_EMPTY_PATH,
-                     STATX_BASIC_STATS | STATX_MNT_ID, (long)out);
+static long describe(long fd, struct statx* out) {
+  return wx_syscall5(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID,
+                     (long)out);
 }
 
-static uint64_t device_of(const struct statx *about) {
+static uint64_t device_of(const struct statx* about) {
   return (uint64_t)about->stx_dev_major << 32 | about->stx_dev_minor;
 }
 
-static long clone_tree(long directory, const char *path, unsigned flags) {
-  return wx_syscall3(SYS_open_tree, directory, (long)path,
-                     WX_OPEN_TREE_CLONE | O_CLOEXEC | flags);
+static long clone_tree(long directory, const char* path, unsigned flags) {
+  return wx_syscall3(SYS_open_tree, directory, (long)path, WX_OPEN_TREE_CLONE | O_CLOEXEC | flags);
 }
 
 static long set_attributes(long tree, uint64_t attributes) {
@@ -83,14 +83,14 @@ static long attach(long tree, long target) {
                      MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
 
-static long read_mount_info(struct builder *b) {
+static long read_mount_info(struct builder* b) {
   const long fd =
       wx_syscall4(SYS_openat, AT_FDCWD, (long)"/proc/self/mountinfo", O_RDONLY | O_CLOEXEC, 0);
   if (fd < 0) return fd;
   const long memory = wx_syscall6(SYS_mmap, 0, kMountInfoBytes, PROT_READ | PROT_WRITE,
                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory < 0 && memory > -4096) return memory;
-  b->mount_info = (char *)memory;
+  b->mount_info = (char*)memory;
   long n;
   do {
     const size_t left = kMountInfoBytes - b->mount_info_bytes;
@@ -104,7 +104,7 @@ static long read_mount_info(struct builder *b) {
 
 /* Device nodes of the host are read-only mounts: the embedder's own id may own them, and chmod
  * needs no capability. */
-static int open_devices(struct builder *b) {
+static int open_devices(struct builder* b) {
   for (int i = 0; i < kDeviceCount; ++i) {
     b->device[i] = -1;
     if ((kDevices[i].flag & ~b->config->flags) != 0) continue;
@@ -123,12 +123,12 @@ static int open_devices(struct builder *b) {
   return 0;
 }
 
-static int open_grant(struct builder *b, int i) {
-  const struct wx_mount *mount = &b->mounts[i];
+static int open_grant(struct builder* b, int i) {
+  const struct wx_mount* mount = &b->mounts[i];
   struct open_how how = {0};
   how.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW;
   how.resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  const char *path = (const char *)b->config + mount->host_path;
+  const char* path = (const char*)b->config + mount->host_path;
   const long fd = wx_syscall4(SYS_openat2, AT_FDCWD, (long)path, (long)&how, sizeof how);
   if (fd < 0) return failed(WX_STEP_GRANT_OPEN, fd, i);
   struct statx about;
@@ -150,7 +150,7 @@ static int open_grant(struct builder *b, int i) {
   return 0;
 }
 
-static size_t append(char *out, const char *text) {
+static size_t append(char* out, const char* text) {
   size_t n = 0;
   while (text[n] != 0) out[n] = text[n], ++n;
   out[n] = 0;
@@ -159,19 +159,20 @@ static size_t append(char *out, const char *text) {
 
 /* A new tmpfs over /proc, whose folder surely exists and is not needed again; the working directory
  * moves into it. */
-static long mount_root(struct builder *b) {
+static long mount_root(struct builder* b) {
   char options[64];
   size_t at = append(options, "mode=0755");
   if (b->config->root_bytes != 0) {
     at += append(options + at, ",size=");
     char digits[20];
     size_t count = 0;
-    for (uint64_t v = b->config->root_bytes; v != 0; v /= 10) digits[count++] = (char)('0' + v % 10);
+    for (uint64_t v = b->config->root_bytes; v != 0; v /= 10)
+      digits[count++] = (char)('0' + v % 10);
     while (count != 0) options[at++] = digits[--count];
     options[at] = 0;
   }
-  long result =
-      wx_syscall5(SYS_mount, (long)"waxvm", (long)"/proc", (long)"tmpfs", WX_MS_NOSUID, (long)options);
+  long result = wx_syscall5(SYS_mount, (long)"waxvm", (long)"/proc", (long)"tmpfs", WX_MS_NOSUID,
+                            (long)options);
   if (result == 0) result = wx_syscall1(SYS_chdir, (long)"/proc");
   if (result < 0) return result;
   struct statx about;
@@ -180,18 +181,18 @@ static long mount_root(struct builder *b) {
   return result;
 }
 
-static long make_file(const char *path) {
+static long make_file(const char* path) {
   return wx_syscall4(SYS_mknodat, AT_FDCWD, (long)path, 0100444, 0);
 }
 
-static long open_path(long directory, const char *path, uint64_t resolve) {
+static long open_path(long directory, const char* path, uint64_t resolve) {
   struct open_how how = {0};
   how.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW;
   how.resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | resolve;
   return wx_syscall4(SYS_openat2, directory, (long)path, (long)&how, sizeof how);
 }
 
-static long attach_at(long tree, const char *path) {
+static long attach_at(long tree, const char* path) {
   const long target = open_path(AT_FDCWD, path, 0);
   if (target < 0) return target;
   const long result = attach(tree, target);
@@ -199,7 +200,7 @@ static long attach_at(long tree, const char *path) {
   return result;
 }
 
-static int populate_root(struct builder *b) {
+static int populate_root(struct builder* b) {
   long result = wx_syscall3(SYS_mkdirat, AT_FDCWD, (long)"tmp", 0);
   /* The umask is the embedder's. */
   if (result == 0) result = wx_syscall3(SYS_fchmodat, AT_FDCWD, (long)"tmp", 01777);
@@ -217,8 +218,8 @@ static int populate_root(struct builder *b) {
 
 /* Kernel interfaces mounted below a granted folder (its proc, sys, dev …) are hidden under an
  * empty folder or file of the private root. */
-static int cover_submounts(const struct builder *b, int item) {
-  const char *path = (const char *)b->config + b->mounts[item].host_path;
+static int cover_submounts(const struct builder* b, int item) {
+  const char* path = (const char*)b->config + b->mounts[item].host_path;
   struct wx_mount_cursor cursor = {b->mount_info, b->mount_info_bytes, 0};
   char below[4096];
   while (wx_next_forbidden(&cursor, path, below, sizeof below)) {
@@ -229,8 +230,8 @@ static int cover_submounts(const struct builder *b, int item) {
     long result = describe(target, &about);
     if (result == 0) {
       const int is_directory = (about.stx_mode & kFormat) == kDirectory;
-      const long blank = clone_tree(is_directory ? b->blank_directory : b->blank_file, "",
-                                    AT_EMPTY_PATH);
+      const long blank =
+          clone_tree(is_directory ? b->blank_directory : b->blank_file, "", AT_EMPTY_PATH);
       result = blank < 0 ? blank : attach(blank, target);
       if (blank >= 0) wx_syscall1(SYS_close, blank);
     }
@@ -242,7 +243,7 @@ static int cover_submounts(const struct builder *b, int item) {
 
 /* Opens the place for a grant, a path relative to the root. Missing folders are made in the private
  * root only: a grant never changes the host's folders. */
-static long open_place(const struct builder *b, const char *path, int is_directory) {
+static long open_place(const struct builder* b, const char* path, int is_directory) {
   long at = wx_syscall4(SYS_openat, AT_FDCWD, (long)".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
   while (at >= 0 && *path != 0) {
     char part[256];
@@ -273,10 +274,10 @@ static long open_place(const struct builder *b, const char *path, int is_directo
   return at;
 }
 
-static int attach_grants(const struct builder *b, uint32_t first) {
+static int attach_grants(const struct builder* b, uint32_t first) {
   for (uint32_t i = first; i < b->config->mount_count; ++i) {
     const int is_directory = (b->mounts[i].flags & WX_MOUNT_DIRECTORY) != 0;
-    const char *path = (const char *)b->config + b->mounts[i].guest_path + 1;
+    const char* path = (const char*)b->config + b->mounts[i].guest_path + 1;
     const long place = open_place(b, path, is_directory);
     if (place < 0) return failed(WX_STEP_GRANT_ATTACH, place, (int)i);
     const long result = attach(b->tree[i], place);
@@ -294,7 +295,7 @@ static int has_no_place(long result) {
 }
 
 /* A grant of "/" becomes the root itself; the private /tmp and /dev are laid over its own. */
-static int use_granted_root(const struct builder *b) {
+static int use_granted_root(const struct builder* b) {
   long result = wx_syscall3(SYS_mkdirat, AT_FDCWD, (long)"root", 0755);
   const long private_tmp = clone_tree(AT_FDCWD, "tmp", 0);
   const long private_dev = clone_tree(AT_FDCWD, "dev", WX_AT_RECURSIVE);
@@ -316,7 +317,7 @@ static int use_granted_root(const struct builder *b) {
   return 0;
 }
 
-static int make_blanks(struct builder *b) {
+static int make_blanks(struct builder* b) {
   long result = wx_syscall3(SYS_mkdirat, b->root, (long)"blank", 0555);
   if (result == 0) result = wx_syscall4(SYS_mknodat, b->root, (long)"blank_file", 0100444, 0);
   b->blank_directory = (int)clone_tree(b->root, "blank", 0);
@@ -327,7 +328,7 @@ static int make_blanks(struct builder *b) {
 }
 
 /* Their names are gone from the root, by its descriptor: "/" may be a granted folder by now. */
-static void remove_blanks(const struct builder *b) {
+static void remove_blanks(const struct builder* b) {
   wx_syscall3(SYS_unlinkat, b->root, (long)"blank", AT_REMOVEDIR);
   wx_syscall3(SYS_unlinkat, b->root, (long)"blank_file", 0);
   wx_syscall1(SYS_close, b->blank_directory);
@@ -343,12 +344,12 @@ static int change_root(void) {
   return result < 0 ? failed(WX_STEP_PIVOT, result, -1) : 0;
 }
 
-static int attach_all(struct builder *b) {
+static int attach_all(struct builder* b) {
   if (b->config->mount_count == 0) return change_root();
   b->root = (int)wx_syscall4(SYS_openat, AT_FDCWD, (long)".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
   if (b->root < 0) return failed(WX_STEP_ROOT, b->root, -1);
   if (make_blanks(b) != 0) return -1;
-  const char *guest = (const char *)b->config + b->mounts[0].guest_path;
+  const char* guest = (const char*)b->config + b->mounts[0].guest_path;
   const int granted_root = guest[0] == '/' && guest[1] == 0;
   if (granted_root && use_granted_root(b) != 0) return -1;
   if (change_root() != 0) return -1;
@@ -357,10 +358,10 @@ static int attach_all(struct builder *b) {
   return 0;
 }
 
-int wx_build_root(const struct wx_config *config) {
+int wx_build_root(const struct wx_config* config) {
   struct builder b = {0};
   b.config = config;
-  b.mounts = (const struct wx_mount *)(const void *)((const char *)config + config->mount_offset);
+  b.mounts = (const struct wx_mount*)(const void*)((const char*)config + config->mount_offset);
   if (config->mount_count > kMaxMounts) return failed(WX_STEP_CONFIG, -E2BIG, -1);
   /* Frozen before it is read: nothing the host mounts later appears here. */
   long result = wx_syscall5(SYS_mount, 0, (long)"/", 0, WX_MS_REC | WX_MS_PRIVATE, 0);

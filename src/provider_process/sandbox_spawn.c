@@ -13,7 +13,7 @@ struct clone_request {
 
 /* Runs in the embedder's memory while the calling thread is suspended: raw calls only, every
  * signal blocked, every handler already reset by CLONE_CLEAR_SIGHAND. */
-static __attribute__((noreturn)) void child(struct wx_spawn *spawn) {
+static __attribute__((noreturn)) void child(struct wx_spawn* spawn) {
   spawn->failed_step = WX_STEP_CAPABILITIES;
   long result = wx_keep_capabilities();
   if (result == 0) {
@@ -31,7 +31,7 @@ static __attribute__((noreturn)) void child(struct wx_spawn *spawn) {
 }
 
 /* CLONE_VM | CLONE_VFORK: the page tables of a large embedder are not copied. */
-static long clone_child(struct wx_spawn *spawn, int32_t *pidfd, char *stack, size_t stack_bytes) {
+static long clone_child(struct wx_spawn* spawn, int32_t* pidfd, char* stack, size_t stack_bytes) {
   struct clone_request request = {0};
   request.flags = WX_NAMESPACES | CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
   request.pidfd = (uint64_t)(uintptr_t)pidfd;
@@ -39,7 +39,7 @@ static long clone_child(struct wx_spawn *spawn, int32_t *pidfd, char *stack, siz
   request.stack = (uint64_t)(uintptr_t)stack;
   request.stack_size = stack_bytes;
   long result;
-  register struct wx_spawn *r12 __asm__("r12") = spawn;
+  register struct wx_spawn* r12 __asm__("r12") = spawn;
   __asm__ volatile(
       "syscall\n\t"
       "test %%rax, %%rax\n\t"
@@ -54,7 +54,7 @@ static long clone_child(struct wx_spawn *spawn, int32_t *pidfd, char *stack, siz
   return result;
 }
 
-long wx_spawn_stage(struct wx_spawn *spawn, int32_t *pidfd) {
+long wx_spawn_stage(struct wx_spawn* spawn, int32_t* pidfd) {
   char stack[16 * 1024] __attribute__((aligned(16)));
   spawn->failed_step = WX_STEP_NONE;
   spawn->failed_errno = 0;
@@ -67,7 +67,7 @@ long wx_spawn_stage(struct wx_spawn *spawn, int32_t *pidfd) {
   return pid;
 }
 
-long wx_clone_native(int32_t *pidfd) {
+long wx_clone_native(int32_t* pidfd) {
   struct clone_request request = {0};
   request.flags = WX_NAMESPACES | CLONE_PARENT | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
   request.pidfd = (uint64_t)(uintptr_t)pidfd;

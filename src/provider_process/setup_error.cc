@@ -92,7 +92,8 @@ absl::Status GrantError(unsigned step, int error_number, const std::string& gran
     case WX_STEP_GRANT_TYPE:
       return InvalidArgument(
           "%s: it is on a kernel file system (proc, sysfs, devtmpfs or the like), which is never "
-          "passed on", grant);
+          "passed on",
+          grant);
     case WX_STEP_GRANT_ATTACH:
       return InvalidArgument("%s: its place inside the instance cannot be made: %s", grant,
                              Reason(error_number));
@@ -128,8 +129,9 @@ absl::Status StepError(unsigned step, int error_number, const std::string& grant
       break;
   }
   if (step == WX_STEP_SECCOMP || step == WX_STEP_LANDLOCK) {
-    return Unavailable("%s: %s; the kernel must allow it (CONFIG_SECCOMP_FILTER, Linux 5.5 or later)",
-                       what, Reason(error_number));
+    return Unavailable(
+        "%s: %s; the kernel must allow it (CONFIG_SECCOMP_FILTER, Linux 5.5 or later)", what,
+        Reason(error_number));
   }
   return Unavailable("%s: %s; %s", what, Reason(error_number), NamespaceRemedy(error_number));
 }

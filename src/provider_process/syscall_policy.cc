@@ -49,61 +49,90 @@ constexpr int kAllowed[] = {
     SYS_chmod, SYS_fchmod, SYS_fchmodat, SYS_chown, SYS_fchown, SYS_lchown, SYS_fchownat,
     SYS_truncate, SYS_ftruncate, SYS_utime, SYS_utimes, SYS_futimesat, SYS_utimensat, SYS_umask,
     SYS_getxattr, SYS_lgetxattr, SYS_fgetxattr, SYS_listxattr, SYS_llistxattr, SYS_flistxattr,
-    SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr, SYS_removexattr, SYS_lremovexattr,
-    SYS_fremovexattr, SYS_sync, SYS_syncfs,
+    SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr, SYS_removexattr, SYS_lremovexattr, SYS_fremovexattr,
+    SYS_sync, SYS_syncfs,
     // threads, processes, signals
     SYS_exit, SYS_exit_group, SYS_execve, SYS_execveat, SYS_wait4, SYS_waitid, SYS_futex,
-    SYS_futex_waitv, SYS_set_tid_address, SYS_set_robust_list, SYS_get_robust_list,
-    SYS_sched_yield, SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_sched_getparam,
-    SYS_sched_getscheduler, SYS_sched_get_priority_max, SYS_sched_get_priority_min,
-    SYS_sched_rr_get_interval, SYS_sched_getattr, SYS_getpriority, SYS_setpriority, SYS_getcpu,
-    SYS_arch_prctl, SYS_kill, SYS_tkill, SYS_tgkill, SYS_rt_sigaction, SYS_rt_sigprocmask,
-    SYS_rt_sigreturn, SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_rt_sigqueueinfo,
-    SYS_rt_tgsigqueueinfo, SYS_rt_sigsuspend, SYS_sigaltstack, SYS_pause, SYS_restart_syscall,
-    SYS_pidfd_send_signal, SYS_getpid, SYS_getppid, SYS_gettid, SYS_getpgrp, SYS_getpgid,
-    SYS_setpgid, SYS_getsid, SYS_setsid, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid,
-    SYS_getresuid, SYS_getresgid, SYS_getgroups, SYS_setuid, SYS_setgid, SYS_setreuid,
-    SYS_setregid, SYS_setresuid, SYS_setresgid, SYS_setfsuid, SYS_setfsgid, SYS_capget,
-    SYS_capset, SYS_getrlimit, SYS_setrlimit, SYS_getrusage, SYS_times, SYS_uname,
-    SYS_sysinfo,
+    SYS_futex_waitv, SYS_set_tid_address, SYS_set_robust_list, SYS_get_robust_list, SYS_sched_yield,
+    SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_sched_getparam, SYS_sched_getscheduler,
+    SYS_sched_get_priority_max, SYS_sched_get_priority_min, SYS_sched_rr_get_interval,
+    SYS_sched_getattr, SYS_getpriority, SYS_setpriority, SYS_getcpu, SYS_arch_prctl, SYS_kill,
+    SYS_tkill, SYS_tgkill, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,
+    SYS_rt_sigpending, SYS_rt_sigtimedwait, SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo,
+    SYS_rt_sigsuspend, SYS_sigaltstack, SYS_pause, SYS_restart_syscall, SYS_pidfd_send_signal,
+    SYS_getpid, SYS_getppid, SYS_gettid, SYS_getpgrp, SYS_getpgid, SYS_setpgid, SYS_getsid,
+    SYS_setsid, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_getresuid, SYS_getresgid,
+    SYS_getgroups, SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid,
+    SYS_setfsuid, SYS_setfsgid, SYS_capget, SYS_capset, SYS_getrlimit, SYS_setrlimit, SYS_getrusage,
+    SYS_times, SYS_uname, SYS_sysinfo,
     // time: the vDSO gives it away in any case
     SYS_time, SYS_gettimeofday, SYS_clock_gettime, SYS_clock_getres, SYS_clock_nanosleep,
     SYS_nanosleep, SYS_alarm, SYS_getitimer, SYS_setitimer, SYS_timer_create, SYS_timer_settime,
     SYS_timer_gettime, SYS_timer_getoverrun, SYS_timer_delete};
 
 // Allowed, and announced where descriptors are counted.
-constexpr int kOpening[] = {SYS_open, SYS_openat, SYS_openat2, SYS_creat, SYS_dup, SYS_pipe,
-                            SYS_pipe2, SYS_eventfd, SYS_eventfd2, SYS_epoll_create,
-                            SYS_epoll_create1, SYS_timerfd_create, SYS_signalfd, SYS_signalfd4,
-                            SYS_inotify_init, SYS_inotify_init1, SYS_pidfd_open};
+constexpr int kOpening[] = {SYS_open,      SYS_openat,       SYS_openat2,       SYS_creat,
+                            SYS_dup,       SYS_pipe,         SYS_pipe2,         SYS_eventfd,
+                            SYS_eventfd2,  SYS_epoll_create, SYS_epoll_create1, SYS_timerfd_create,
+                            SYS_signalfd,  SYS_signalfd4,    SYS_inotify_init,  SYS_inotify_init1,
+                            SYS_pidfd_open};
 
 // Absent rather than forbidden: programs probe for them and have another way.
-constexpr int kAbsent[] = {SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register,
-                           SYS_userfaultfd, SYS_memfd_secret, SYS_msgget, SYS_semget, SYS_shmget,
-                           SYS_msgctl, SYS_semctl, SYS_shmctl, SYS_shmat, SYS_shmdt, SYS_semop,
-                           SYS_semtimedop, SYS_msgsnd, SYS_msgrcv, SYS_mq_open, SYS_seccomp,
+constexpr int kAbsent[] = {SYS_io_uring_setup,
+                           SYS_io_uring_enter,
+                           SYS_io_uring_register,
+                           SYS_userfaultfd,
+                           SYS_memfd_secret,
+                           SYS_msgget,
+                           SYS_semget,
+                           SYS_shmget,
+                           SYS_msgctl,
+                           SYS_semctl,
+                           SYS_shmctl,
+                           SYS_shmat,
+                           SYS_shmdt,
+                           SYS_semop,
+                           SYS_semtimedop,
+                           SYS_msgsnd,
+                           SYS_msgrcv,
+                           SYS_mq_open,
+                           SYS_seccomp,
                            SYS_landlock_create_ruleset};
 
 // ioctl requests that only read, or change the program's own descriptor. Setting a terminal's
 // modes, or pushing input into it (TIOCSTI), would act on the embedder's.
-constexpr unsigned kIoctls[] = {TCGETS, TIOCGWINSZ, TIOCGPGRP, FIONREAD, FIONBIO,
-                                FIOCLEX, FIONCLEX, FIOASYNC, FIOQSIZE};
+constexpr unsigned kIoctls[] = {TCGETS,  TIOCGWINSZ, TIOCGPGRP, FIONREAD, FIONBIO,
+                                FIOCLEX, FIONCLEX,   FIOASYNC,  FIOQSIZE};
 
 // fcntl commands without the ones that duplicate, and without leases, which make the host's own
 // opens of a granted file wait.
-constexpr unsigned kFcntls[] = {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW,
-                                F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, F_GETOWN, F_SETPIPE_SZ,
-                                F_GETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS};
+constexpr unsigned kFcntls[] = {F_GETFD,  F_SETFD,      F_GETFL,      F_SETFL,     F_GETLK,
+                                F_SETLK,  F_SETLKW,     F_OFD_GETLK,  F_OFD_SETLK, F_OFD_SETLKW,
+                                F_GETOWN, F_SETPIPE_SZ, F_GETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS};
 
-constexpr int kPrctls[] = {PR_SET_NAME, PR_GET_NAME, PR_SET_PDEATHSIG, PR_GET_PDEATHSIG,
-                           PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_GET_NO_NEW_PRIVS,
-                           PR_SET_NO_NEW_PRIVS, PR_CAPBSET_READ, PR_GET_SECUREBITS,
-                           PR_GET_KEEPCAPS, PR_SET_TIMERSLACK, PR_GET_TIMERSLACK,
-                           PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER, PR_GET_TID_ADDRESS,
-                           PR_SET_VMA, PR_SET_THP_DISABLE, PR_GET_THP_DISABLE, PR_GET_SECCOMP};
+constexpr int kPrctls[] = {PR_SET_NAME,
+                           PR_GET_NAME,
+                           PR_SET_PDEATHSIG,
+                           PR_GET_PDEATHSIG,
+                           PR_GET_DUMPABLE,
+                           PR_SET_DUMPABLE,
+                           PR_GET_NO_NEW_PRIVS,
+                           PR_SET_NO_NEW_PRIVS,
+                           PR_CAPBSET_READ,
+                           PR_GET_SECUREBITS,
+                           PR_GET_KEEPCAPS,
+                           PR_SET_TIMERSLACK,
+                           PR_GET_TIMERSLACK,
+                           PR_SET_CHILD_SUBREAPER,
+                           PR_GET_CHILD_SUBREAPER,
+                           PR_GET_TID_ADDRESS,
+                           PR_SET_VMA,
+                           PR_SET_THP_DISABLE,
+                           PR_GET_THP_DISABLE,
+                           PR_GET_SECCOMP};
 
-constexpr std::uint64_t kNewNamespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
-                                    CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
+constexpr std::uint64_t kNewNamespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS |
+                                         CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
 
 constexpr unsigned kSocketKind = 0xf;
 constexpr int kFirstUnknownCall = 451;
@@ -229,8 +258,8 @@ int DescriptorsOpened(int number, std::uint64_t first, std::uint64_t second) {
   if (number == SYS_fcntl) return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? 1 : 0;
   if (number == SYS_socketpair) {
     const unsigned kind = command & kSocketKind;
-    const bool allowed = static_cast<unsigned>(first) == AF_UNIX &&
-                         (kind == SOCK_STREAM || kind == SOCK_SEQPACKET);
+    const bool allowed =
+        static_cast<unsigned>(first) == AF_UNIX && (kind == SOCK_STREAM || kind == SOCK_SEQPACKET);
     return allowed ? 2 : 0;
   }
   if (number == SYS_pipe || number == SYS_pipe2) return 2;

@@ -25,9 +25,7 @@ struct PolicyOptions {
   /// threads and processes. Without: they only fail, and their number is not bounded here.
   bool notify = true;
 
-  int Key() const {
-    return random | deny_memory_files << 1 | announce_opens << 2 | notify << 3;
-  }
+  int Key() const { return random | deny_memory_files << 1 | announce_opens << 2 | notify << 3; }
 };
 
 /// Builds the filter: an allow-list; everything else is announced and refused.

@@ -14,7 +14,9 @@ namespace {
 constexpr std::uint64_t kFirstSlotBytes = std::uint64_t{4} << 20;
 // Beyond the limit, address space for frames lost to alignment and for the page tables of split
 // large pages (one for every 512 frames).
-constexpr std::uint64_t SlackBytes(std::uint64_t limit) { return 2 * kLargePageBytes + limit / 256; }
+constexpr std::uint64_t SlackBytes(std::uint64_t limit) {
+  return 2 * kLargePageBytes + limit / 256;
+}
 // Giving back less than this does not make it worth looking at the peak.
 constexpr std::uint64_t kPeakSampleFrames = 64;
 

@@ -30,7 +30,8 @@ class GuestMemory {
  public:
   /// Memory of `vm`, bounded by `account`. Both outlive this object, and the VM must be gone
   /// before it. Errors: kResourceExhausted, kInternal.
-  static absl::StatusOr<std::unique_ptr<GuestMemory>> Create(const kvm::Vm& vm, MemoryAccount& account);
+  static absl::StatusOr<std::unique_ptr<GuestMemory>> Create(const kvm::Vm& vm,
+                                                             MemoryAccount& account);
 
   /// A zeroed frame of 4 KiB; empty when the limit is met.
   std::optional<GuestPhysical> AllocateFrame();

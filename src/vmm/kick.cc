@@ -119,7 +119,8 @@ int Kick::Wait(std::span<pollfd> descriptors, std::optional<nanoseconds> timeout
   std::vector<pollfd> all(descriptors.begin(), descriptors.end());
   all.push_back({.fd = event_.get(), .events = POLLIN, .revents = 0});
   const std::optional<Clock::time_point> end =
-      timeout ? std::optional(Clock::now() + std::min(*timeout, nanoseconds(std::chrono::hours(24 * 365))))
+      timeout ? std::optional(Clock::now() +
+                              std::min(*timeout, nanoseconds(std::chrono::hours(24 * 365))))
               : std::nullopt;
   for (;;) {
     std::optional<Clock::time_point> until = end;

@@ -61,8 +61,8 @@ constexpr std::uint64_t kFlagInterrupt = 0x202;
 
 constexpr std::uint64_t kCr4Tsd = 1 << 2;
 constexpr std::uint64_t kCr4Base = (1 << 5) | (1 << 9) | (1 << 10);  // PAE, OSFXSR, OSXMMEXCPT
-constexpr std::uint64_t kCr0 = 0x80050033;  // PG, AM, WP, NE, ET, MP, PE
-constexpr std::uint64_t kEfer = 0xd01;      // NXE, LMA, LME, SCE
+constexpr std::uint64_t kCr0 = 0x80050033;                           // PG, AM, WP, NE, ET, MP, PE
+constexpr std::uint64_t kEfer = 0xd01;                               // NXE, LMA, LME, SCE
 
 constexpr std::int32_t kLeave = -4096;
 constexpr std::int32_t kSetFsBase = -4097;
@@ -82,8 +82,7 @@ void PutGate(std::byte* idt, int vector, std::uint64_t handler, int stack_table,
   std::byte* gate = idt + 16 * vector;
   Put<std::uint16_t>(gate, static_cast<std::uint16_t>(handler));
   Put<std::uint16_t>(gate + 2, kKernelCode);
-  Put<std::uint16_t>(gate + 4,
-                     static_cast<std::uint16_t>(0x8e00 | (ring << 13) | stack_table));
+  Put<std::uint16_t>(gate + 4, static_cast<std::uint16_t>(0x8e00 | (ring << 13) | stack_table));
   Put<std::uint16_t>(gate + 6, static_cast<std::uint16_t>(handler >> 16));
   Put<std::uint32_t>(gate + 8, static_cast<std::uint32_t>(handler >> 32));
 }
@@ -118,8 +117,7 @@ void FillDescriptorPage(std::byte* page, bool open_system_call_port) {
 }
 
 void FillStubPage(std::byte* page, bool can_set_fs_base, std::span<const FixedAnswer> answers) {
-  std::memcpy(page, waxvm_stub_start,
-              static_cast<std::size_t>(waxvm_stub_end - waxvm_stub_start));
+  std::memcpy(page, waxvm_stub_start, static_cast<std::size_t>(waxvm_stub_end - waxvm_stub_start));
   std::byte* table = page + StubOffset(waxvm_stub_answers);
   for (const FixedAnswer& answer : answers)
     if (answer.number < 512 && answer.value > kLeave)
@@ -144,7 +142,7 @@ kvm_segment Segment(std::uint16_t selector, std::uint8_t type, std::uint8_t ring
 void HideRandomInstructions(kvm::CpuidTable& table) {
   for (std::uint32_t i = 0; i < table.count; ++i) {
     kvm_cpuid_entry2& entry = table.entries[i];
-    if (entry.function == 1) entry.ecx &= ~(1u << 30);                       // RDRAND
+    if (entry.function == 1) entry.ecx &= ~(1u << 30);                      // RDRAND
     if (entry.function == 7 && entry.index == 0) entry.ebx &= ~(1u << 18);  // RDSEED
   }
 }
@@ -167,8 +165,8 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(const kvm::System& syst
   WAXVM_ASSIGN_OR_RETURN(std::unique_ptr<GuestMemory> memory, GuestMemory::Create(*vm, account));
   WAXVM_ASSIGN_OR_RETURN(PageTable pages, PageTable::Create(*memory));
   WAXVM_ASSIGN_OR_RETURN(kvm::Vcpu vcpu, vm->CreateVcpu(system, 0));
-  std::unique_ptr<Machine> machine(new Machine(traits, std::move(memory), std::move(pages),
-                                               std::move(vm), std::move(vcpu)));
+  std::unique_ptr<Machine> machine(
+      new Machine(traits, std::move(memory), std::move(pages), std::move(vm), std::move(vcpu)));
   WAXVM_RETURN_IF_ERROR(machine->BuildSystemPages(options));
   WAXVM_RETURN_IF_ERROR(machine->SetUpVcpu(options));
   return machine;
@@ -285,8 +283,8 @@ Exit Machine::DecodeDoorbell() {
   const bool ring3 = (synced().sregs.cs.selector & 3) == 3;
   const bool hardware = traits_.kind == VmKind::kHardware;
   const std::uint64_t offset = user_.rip - kStubAddress;
-  const std::uint64_t entry = StubOffset(hardware ? waxvm_stub_syscall_hardware
-                                                  : waxvm_stub_syscall_paravirtual);
+  const std::uint64_t entry =
+      StubOffset(hardware ? waxvm_stub_syscall_hardware : waxvm_stub_syscall_paravirtual);
   const std::uint64_t entry_end =
       StubOffset(hardware ? waxvm_stub_flush_syscall : waxvm_stub_syscall_hardware);
   const bool doorbell = run.io.direction == KVM_EXIT_IO_OUT && run.io.size == 1;
@@ -310,8 +308,9 @@ Exit Machine::DecodeException(std::uint64_t stub_offset) {
   const std::uint64_t words = with_code ? 6 : 5;
   const std::uint64_t offset = user_.rsp - kStackAddress;
   if (offset > kPageBytes - words * 8)
-    return {.kind = Exit::Kind::kFailed,
-            .detail = absl::StrFormat("exception %d with the stack at %#x", exit.vector, user_.rsp)};
+    return {
+        .kind = Exit::Kind::kFailed,
+        .detail = absl::StrFormat("exception %d with the stack at %#x", exit.vector, user_.rsp)};
   std::uint64_t frame[6];  // [error code], rip, cs, rflags, rsp, ss
   std::memcpy(frame, memory_->At(stack_frame_) + offset, words * 8);
   const std::uint64_t* interrupted = with_code ? frame + 1 : frame;

@@ -22,13 +22,13 @@ enum class VmKind { kHardware, kParavirtual };
 /// What this host's KVM does, found out once by running a tiny guest (ProbeHost).
 struct HostTraits {
   VmKind kind = VmKind::kParavirtual;
-  bool traps_rdtsc = false;  ///< CR4.TSD is honoured
-  bool has_rdrand = false;    ///< executes in ring 3, whatever CPUID says
-  bool has_fsgsbase = false;  ///< wrfsbase executes in ring 3
+  bool traps_rdtsc = false;        ///< CR4.TSD is honoured
+  bool has_rdrand = false;         ///< executes in ring 3, whatever CPUID says
+  bool has_fsgsbase = false;       ///< wrfsbase executes in ring 3
   std::uint64_t optional_cr4 = 0;  ///< those of kOptionalCr4 that KVM accepts
-  std::uint64_t xcr0 = 3;  ///< x87 and SSE; AVX and AVX-512 where the host has them
-  kvm::CpuidTable cpuid;   ///< as offered, without what waxvm keeps away from guests
-  kvm_sregs reset_sregs{};  ///< of a vCPU that was just made
+  std::uint64_t xcr0 = 3;          ///< x87 and SSE; AVX and AVX-512 where the host has them
+  kvm::CpuidTable cpuid;           ///< as offered, without what waxvm keeps away from guests
+  kvm_sregs reset_sregs{};         ///< of a vCPU that was just made
 };
 
 inline constexpr std::uint64_t kCr4Umip = 1 << 11;
@@ -145,7 +145,7 @@ class Machine {
   std::uint64_t cr4_ = 0;
   std::uint64_t exits_ = 0;
   Stop stop_ = Stop::kNowhere;
-  kvm_regs user_{};  ///< ring 3's view at the last exit
+  kvm_regs user_{};                ///< ring 3's view at the last exit
   std::uint64_t return_slot_ = 0;  ///< where on the stack page the last exception keeps its rip
 };
 

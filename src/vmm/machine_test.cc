@@ -38,8 +38,8 @@ class Code {
   Code& SetRdi(std::uint64_t value) { return Bytes({0x48, 0xbf}).Immediate(value, 8); }
   Code& SetRsi(std::uint64_t value) { return Bytes({0x48, 0xbe}).Immediate(value, 8); }
   Code& SetEax(std::uint32_t value) { return Bytes({0xb8}).Immediate(value, 4); }
-  Code& Store() { return Bytes({0x48, 0x89, 0x37}); }     // mov %rsi, (%rdi)
-  Code& Load() { return Bytes({0x48, 0x8b, 0x1f}); }      // mov (%rdi), %rbx
+  Code& Store() { return Bytes({0x48, 0x89, 0x37}); }  // mov %rsi, (%rdi)
+  Code& Load() { return Bytes({0x48, 0x8b, 0x1f}); }   // mov (%rdi), %rbx
   Code& SystemCall() { return Bytes({0x0f, 0x05}); }
   Code& CopyRaxToRbx() { return Bytes({0x48, 0x89, 0xc3}); }
   Code& Done() { return SetEax(kDone).SystemCall(); }
@@ -135,8 +135,8 @@ TEST_F(MachineTest, FsBaseIsSetByHostAndSeenInside) {
   const std::uint64_t value = 77;
   pages().CopyTo(kData + 8, std::as_bytes(std::span(&value, 1)));
   // mov %fs:8, %rbx
-  const Code code = Code().SetEax(601).SystemCall().Bytes(
-      {0x64, 0x48, 0x8b, 0x1c, 0x25, 8, 0, 0, 0}).Done();
+  const Code code =
+      Code().SetEax(601).SystemCall().Bytes({0x64, 0x48, 0x8b, 0x1c, 0x25, 8, 0, 0, 0}).Done();
   ASSERT_EQ(Run(code).kind, Exit::Kind::kSystemCall);
   machine_->SetFsBase(kData);
   machine_->SetSystemCallResult(0);
@@ -198,8 +198,8 @@ TEST_F(MachineTest, TakenRightsAreGoneAtOnce) {
 // The same while a guest runs on: no Start in between that would load everything anew.
 TEST_F(MachineTest, TakenRightsAreGoneWhenTheSystemCallReturns) {
   ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadWrite));
-  const Exit first = Run(
-      Code().SetRdi(kData).SetRsi(3).Store().SetEax(601).SystemCall().Store().Done());
+  const Exit first =
+      Run(Code().SetRdi(kData).SetRsi(3).Store().SetEax(601).SystemCall().Store().Done());
   ASSERT_EQ(first.kind, Exit::Kind::kSystemCall);
   pages().Protect(kData, kPageBytes, kReadOnly);
   machine_->SetSystemCallResult(0);
@@ -274,15 +274,16 @@ TEST_F(MachineTest, ForbiddenInstructionsFault) {
     const Exit exit = Run(Code().Bytes(item.bytes).Done());
     EXPECT_EQ(exit.kind, Exit::Kind::kException) << item.name << " " << exit.detail;
     EXPECT_EQ(exit.vector, item.vector)
-        << item.name << ": address " << std::hex << exit.address << ", code " << exit.error_code << ", rip "
-        << machine_->registers().general.rip;
+        << item.name << ": address " << std::hex << exit.address << ", code " << exit.error_code
+        << ", rip " << machine_->registers().general.rip;
   }
 }
 
 TEST_F(MachineTest, TheMachinesOwnPagesAreOutOfReach) {
   for (const GuestVirtual address : {0x0u, 0x1000u, 0x2000u, 0x3000u, 0x3ff0u, 0x4000u})
     EXPECT_FALSE(CanStore(address)) << address;
-  for (const GuestVirtual address : {0x0u, 0x1000u, 0x3000u}) EXPECT_FALSE(Load(address)) << address;
+  for (const GuestVirtual address : {0x0u, 0x1000u, 0x3000u})
+    EXPECT_FALSE(Load(address)) << address;
   EXPECT_FALSE(CanStore(0xffff800000000000));
 }
 

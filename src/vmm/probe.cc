@@ -29,10 +29,11 @@ absl::StatusOr<bool> Try(Machine& machine, Fragment fragment) {
   const Exit exit = machine.Run();
   if (exit.kind == Exit::Kind::kSystemCall && machine.registers().general.rax == kCall) return true;
   if (exit.kind == Exit::Kind::kException && fragment != kSystemCall) return false;
-  return Unavailable("this KVM cannot run a ring-3 guest: fragment %d of the probe ended in exit "
-                     "kind %d, vector %d%s%s",
-                     static_cast<int>(fragment), static_cast<int>(exit.kind), exit.vector,
-                     exit.detail.empty() ? "" : ": ", exit.detail);
+  return Unavailable(
+      "this KVM cannot run a ring-3 guest: fragment %d of the probe ended in exit "
+      "kind %d, vector %d%s%s",
+      static_cast<int>(fragment), static_cast<int>(exit.kind), exit.vector,
+      exit.detail.empty() ? "" : ": ", exit.detail);
 }
 
 // Keeps away from guests what would be state that waxvm does not manage (AMX, protection keys,

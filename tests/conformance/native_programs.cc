@@ -118,7 +118,7 @@ int Call(NativeContext& world) {
 
 int Probe(NativeContext& world) {
   const auto& arguments = world.arguments();
-  const std::string_view verb = arguments.size() > 1 ? arguments[1] : "";
+  const std::string verb = arguments.size() > 1 ? arguments[1] : "";
   if (verb == "streams") return Streams(world);
   if (verb == "call") return Call(world);
   int code = 99;

@@ -16,13 +16,13 @@
 
 #include "waxvm/abi/host_call.h"
 
-static int report(const char *what, int ok) {
+static int report(const char* what, int ok) {
   printf("%s: %s\n", what, ok ? "ok" : strerror(errno));
   return ok ? 0 : 1;
 }
 
 /* cat PATH…: contents, or the error, of each. */
-static int cat(int count, char **paths) {
+static int cat(int count, char** paths) {
   int failed = 0;
   for (int i = 0; i < count; i++) {
     char text[4096];
@@ -38,15 +38,15 @@ static int cat(int count, char **paths) {
   return failed;
 }
 
-static int put(const char *path, const char *text) {
+static int put(const char* path, const char* text) {
   int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
   return report(path, fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
 }
 
-static int list(const char *path) {
-  DIR *folder = opendir(path);
+static int list(const char* path) {
+  DIR* folder = opendir(path);
   if (folder == NULL) return report(path, 0);
-  for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
+  for (struct dirent* entry; (entry = readdir(folder)) != NULL;)
     if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
       printf("%s\n", entry->d_name);
   closedir(folder);
@@ -85,20 +85,20 @@ static int signals(void) {
 }
 
 /* connect PORT PATH: to a TCP port of the loopback interface and to a Unix socket. */
-static int connect_out(int port, const char *path) {
+static int connect_out(int port, const char* path) {
   struct sockaddr_in ip = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
   struct sockaddr_un local = {.sun_family = AF_UNIX};
   ip.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   strncpy(local.sun_path, path, sizeof local.sun_path - 1);
   int fd = socket(AF_INET, SOCK_STREAM, 0);
-  report("tcp", fd >= 0 && connect(fd, (struct sockaddr *)&ip, sizeof ip) == 0);
+  report("tcp", fd >= 0 && connect(fd, (struct sockaddr*)&ip, sizeof ip) == 0);
   fd = socket(AF_UNIX, SOCK_STREAM, 0);
-  report("unix", fd >= 0 && connect(fd, (struct sockaddr *)&local, sizeof local) == 0);
+  report("unix", fd >= 0 && connect(fd, (struct sockaddr*)&local, sizeof local) == 0);
   return 0;
 }
 
 /* call NAME REQUEST_BYTES TIMES [CAPACITY]: host calls; prints status and reply of the last. */
-static int call(const char *name, size_t bytes, int times, size_t capacity) {
+static int call(const char* name, size_t bytes, int times, size_t capacity) {
   char *request = malloc(bytes + 1), *reply = malloc(capacity + 1);
   if (request == NULL || reply == NULL) return 3;
   memset(request, 'r', bytes);
@@ -121,8 +121,8 @@ static int call(const char *name, size_t bytes, int times, size_t capacity) {
   return 0;
 }
 
-int main(int argc, char **argv) {
-  const char *verb = argc > 1 ? argv[1] : "";
+int main(int argc, char** argv) {
+  const char* verb = argc > 1 ? argv[1] : "";
   if (strcmp(verb, "exit") == 0 && argc == 3) return atoi(argv[2]);
   if (strcmp(verb, "cat") == 0) return cat(argc - 2, argv + 2);
   if (strcmp(verb, "put") == 0 && argc == 4) return put(argv[2], argv[3]);
@@ -139,7 +139,8 @@ int main(int argc, char **argv) {
   if (strcmp(verb, "signals") == 0) return signals();
   if (strcmp(verb, "connect") == 0 && argc == 4) return connect_out(atoi(argv[2]), argv[3]);
   if (strcmp(verb, "call") == 0 && argc >= 5)
-    return call(argv[2], (size_t)atol(argv[3]), atoi(argv[4]), argc > 5 ? (size_t)atol(argv[5]) : 4096);
+    return call(argv[2], (size_t)atol(argv[3]), atoi(argv[4]),
+                argc > 5 ? (size_t)atol(argv[5]) : 4096);
   /* unknown NUMBER: a system call that nobody offers. */
   if (strcmp(verb, "unknown") == 0 && argc == 3)
     return printf("%s\n", syscall(atol(argv[2]), 0, 0, 0) < 0 ? strerror(errno) : "served"), 0;

@@ -6,7 +6,7 @@
 
 static int opens(waxvm_provider provider) {
   waxvm_error error = WAXVM_ERROR_INIT;
-  waxvm_supervisor *host = NULL;
+  waxvm_supervisor* host = NULL;
   waxvm_status status = waxvm_supervisor_open(provider, &host, &error);
   printf("provider %d: %d %s\n", provider, status, error.message);
   waxvm_supervisor_close(host);
@@ -15,7 +15,7 @@ static int opens(waxvm_provider provider) {
 
 int main(void) {
   waxvm_error error = WAXVM_ERROR_INIT;
-  waxvm_program *program = NULL;
+  waxvm_program* program = NULL;
   printf("waxvm %s\n", waxvm_version());
   if (!opens(WAXVM_PROVIDER_PROCESS) || !opens(WAXVM_PROVIDER_MICROVM)) return 1;
   if (waxvm_program_open_bytes("not an ELF", 10, "text", &program, &error) !=

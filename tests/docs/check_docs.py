@@ -65,13 +65,13 @@ def anchors(page):
 def check_links(root):
     for page in pages(root):
         text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-        for link in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|srcset)="([^"]+)"', text):
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
             if re.match(r"[a-z]+:", link):
                 continue
             path, _, anchor = link.partition("#")
-            target = (page.parent / path).resolve() if path else page
+            target = (page.parent / path if path else page).resolve()
             where = f"{page.relative_to(root)}: {link}"
-            if not target.exists() or root.resolve() not in [target.resolve(), *target.resolve().parents]:
+            if not target.exists() or not target.is_relative_to(root.resolve()):
                 yield f"{where}: there is no such file"
             elif anchor and anchor not in anchors(target):
                 yield f"{where}: there is no such heading"
@@ -87,9 +87,9 @@ def check_names(root):
             if cell not in text:
                 yield f"{page}: {what} {cell} is missing"
 
-    modules = re.findall(r"waxvm_module\(NAME (\w+) LAYER (\d)(?: DEPENDS ([\w ]+?))?\s*(?:LINK|\))",
-                         read("src/CMakeLists.txt"))
-    rows = [f"| {layer} | `{name}` | {depends.strip() or '–'} |" for name, layer, depends in modules]
+    line = r"waxvm_module\(NAME (\w+) LAYER (\d)(?: DEPENDS ([\w ]+?))?\s*(?:LINK|\))"
+    rows = [f"| {layer} | `{name}` | {depends.strip() or '–'} |"
+            for name, layer, depends in re.findall(line, read("src/CMakeLists.txt"))]
     yield from expect("docs/design.md", rows, "the module")
 
     fields = set(re.findall(r'\.Add\("(\w+)"', read("src/supervisor/report_json.cc")))

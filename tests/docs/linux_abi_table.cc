@@ -23,9 +23,9 @@ constexpr std::string_view kHead = R"(# System calls in a microVM
      build/release/tests/docs/linux_abi_table > docs/linux-abi.md -->
 
 What `linux_abi` serves, by number. *Full*: nothing is known to be missing for a program with one
-thread. *Partial*: the last column says what is missing. *None*: the call fails with `ENOSYS`
-and is named in the report as `system_call`. The numbers and names are those of Linux 6.10 on x86-64.
-Calls marked † are answered inside the guest on paravirtual KVM, without an exit.
+thread. *Partial*: the last column says what is missing. *None*: the call fails with `ENOSYS` and is
+named in the report as `system_call`. The numbers and names are those of Linux 6.10 on x86-64. Calls
+marked † are answered inside the guest on paravirtual KVM, without an exit.
 
 Under the process provider the host's kernel serves the calls; its list is
 `src/provider_process/syscall_policy.cc`.
@@ -40,12 +40,11 @@ bool IsFixed(std::uint64_t number) {
 
 std::string Row(std::uint64_t number, std::string_view name) {
   const SyscallEntry* entry = FindSyscall(number);
-  const std::string_view support = entry == nullptr                       ? "none"
+  const std::string_view support = entry == nullptr                      ? "none"
                                    : entry->support == Support::kPartial ? "partial"
                                                                          : "full";
-  return absl::StrFormat("| %d | `%s`%s | %s | %s |\n", number, name,
-                         IsFixed(number) ? " †" : "", support,
-                         entry == nullptr ? "" : entry->missing);
+  return absl::StrFormat("| %d | `%s`%s | %s | %s |\n", number, name, IsFixed(number) ? " †" : "",
+                         support, entry == nullptr ? "" : entry->missing);
 }
 
 std::string Page() {
@@ -60,9 +59,10 @@ std::string Page() {
     ++(entry == nullptr ? none : entry->support == Support::kPartial ? partial : full);
     rows += Row(number, name);
   }
-  return absl::StrFormat("%s%d full, %d partial, %d none.\n\n"
-                         "| number | call | support | missing |\n|---:|---|---|---|\n%s",
-                         kHead, full, partial, none, rows);
+  return absl::StrFormat(
+      "%s%d full, %d partial, %d none.\n\n"
+      "| number | call | support | missing |\n|---:|---|---|---|\n%s",
+      kHead, full, partial, none, rows);
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The boundary where a guest's registers and memory enter the host: sequences of system calls with
-// arbitrary numbers and arguments, against the whole Linux personality on a machine in plain memory.
-// Whatever they are, the host stays whole, the memory limit holds, and when the process is gone it
-// holds nothing on the guest's behalf.
+// arbitrary numbers and arguments, against the whole Linux personality on a machine in plain
+// memory. Whatever they are, the host stays whole, the memory limit holds, and when the process is
+// gone it holds nothing on the guest's behalf.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -102,8 +102,9 @@ const std::string& HostFolder() {
 
 void FillScratch(FakeProcess& fake) {
   static constexpr const char* kTexts[] = {
-      "/tmp/a", "/data/file", "/data/folder/up/x", "/data/out", "/data/fifo", "/dev/urandom",
-      "/dev/null", "..", "/", "a/b/../c", "/proc/self/exe", "/tmp",
+      "/tmp/a",     "/data/file",   "/data/folder/up/x", "/data/out",
+      "/data/fifo", "/dev/urandom", "/dev/null",         "..",
+      "/",          "a/b/../c",     "/proc/self/exe",    "/tmp",
   };
   for (std::size_t i = 0; i < std::size(kTexts); ++i) {
     const std::span<const char> text(kTexts[i], std::strlen(kTexts[i]) + 1);

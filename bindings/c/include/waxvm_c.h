@@ -40,17 +40,17 @@ extern "C" {
 /* Status codes. */
 typedef int32_t waxvm_status;
 #define WAXVM_OK 0
-#define WAXVM_CANCELLED 1            /* the supervisor was stopped */
+#define WAXVM_CANCELLED 1 /* the supervisor was stopped */
 #define WAXVM_UNKNOWN 2
-#define WAXVM_INVALID_ARGUMENT 3     /* message: what, its value and what is allowed */
+#define WAXVM_INVALID_ARGUMENT 3 /* message: what, its value and what is allowed */
 #define WAXVM_DEADLINE_EXCEEDED 4
-#define WAXVM_NOT_FOUND 5            /* the program or a granted path does not exist */
+#define WAXVM_NOT_FOUND 5 /* the program or a granted path does not exist */
 #define WAXVM_PERMISSION_DENIED 7
-#define WAXVM_RESOURCE_EXHAUSTED 8   /* the host is out of something */
+#define WAXVM_RESOURCE_EXHAUSTED 8 /* the host is out of something */
 #define WAXVM_FAILED_PRECONDITION 9
 #define WAXVM_UNIMPLEMENTED 12
 #define WAXVM_INTERNAL 13
-#define WAXVM_UNAVAILABLE 14         /* the provider does not work here; message: why, remedy */
+#define WAXVM_UNAVAILABLE 14 /* the provider does not work here; message: why, remedy */
 
 /* Why a call failed. Filled when it does, set to WAXVM_OK and "" when it does not. */
 typedef struct waxvm_error {
@@ -58,10 +58,13 @@ typedef struct waxvm_error {
   waxvm_status code;
   char message[1020]; /* cut where it is longer; always terminated */
 } waxvm_error;
-#define WAXVM_ERROR_INIT {sizeof(waxvm_error), WAXVM_OK, {0}}
+#define WAXVM_ERROR_INIT                 \
+  {                                      \
+    sizeof(waxvm_error), WAXVM_OK, { 0 } \
+  }
 
 /* "0.1.0". */
-WAXVM_API const char *waxvm_version(void);
+WAXVM_API const char* waxvm_version(void);
 
 /* Ways to isolate. */
 typedef int32_t waxvm_provider;
@@ -69,7 +72,7 @@ typedef int32_t waxvm_provider;
 #define WAXVM_PROVIDER_MICROVM 2 /* a virtual machine; no host system call is reachable */
 
 /* WAXVM_OK, or WAXVM_UNAVAILABLE with the exact reason and the remedy. Thread safety: any. */
-WAXVM_API waxvm_status waxvm_provider_available(waxvm_provider provider, waxvm_error *error);
+WAXVM_API waxvm_status waxvm_provider_available(waxvm_provider provider, waxvm_error* error);
 
 /*
  * Programs: immutable executables, to run once or a thousand times.
@@ -79,12 +82,12 @@ typedef struct waxvm_program waxvm_program;
 
 /* Reads a whole static or dynamic ELF64 x86-64 executable; later changes of the file do not
  * matter. `name` is the default argv[0]. */
-WAXVM_API waxvm_status waxvm_program_open_file(const char *path, waxvm_program **program,
-                                               waxvm_error *error);
-WAXVM_API waxvm_status waxvm_program_open_bytes(const void *bytes, size_t byte_count,
-                                                const char *name, waxvm_program **program,
-                                                waxvm_error *error);
-WAXVM_API void waxvm_program_close(waxvm_program *program);
+WAXVM_API waxvm_status waxvm_program_open_file(const char* path, waxvm_program** program,
+                                               waxvm_error* error);
+WAXVM_API waxvm_status waxvm_program_open_bytes(const void* bytes, size_t byte_count,
+                                                const char* name, waxvm_program** program,
+                                                waxvm_error* error);
+WAXVM_API void waxvm_program_close(waxvm_program* program);
 
 /*
  * Grants: what a run may touch. Whatever is not granted does not exist inside.
@@ -100,34 +103,34 @@ typedef struct waxvm_call waxvm_call;
  * error; what waxvm_call_reply was given is the reply, or the error's message. Runs on the thread
  * that called waxvm_run, for several runs at once where several have the grant.
  */
-typedef waxvm_status (*waxvm_function)(void *user_data, waxvm_call *call, const void *request,
+typedef waxvm_status (*waxvm_function)(void* user_data, waxvm_call* call, const void* request,
                                        size_t request_bytes);
 /* Frees what a `user_data` points to; called once, from whichever thread lets go of it last. */
-typedef void (*waxvm_free)(void *user_data);
+typedef void (*waxvm_free)(void* user_data);
 
-WAXVM_API waxvm_status waxvm_grants_open(waxvm_grants **grants, waxvm_error *error);
-WAXVM_API void waxvm_grants_close(waxvm_grants *grants);
+WAXVM_API waxvm_status waxvm_grants_open(waxvm_grants** grants, waxvm_error* error);
+WAXVM_API void waxvm_grants_close(waxvm_grants* grants);
 /* The host's clocks. Without them a program sees a fixed time. */
-WAXVM_API waxvm_status waxvm_grants_add_clock(waxvm_grants *grants, waxvm_error *error);
+WAXVM_API waxvm_status waxvm_grants_add_clock(waxvm_grants* grants, waxvm_error* error);
 /* The host's random numbers. Without them reads fail. */
-WAXVM_API waxvm_status waxvm_grants_add_random(waxvm_grants *grants, waxvm_error *error);
+WAXVM_API waxvm_status waxvm_grants_add_random(waxvm_grants* grants, waxvm_error* error);
 /* The host folder or regular file `host_path`, seen as the absolute path `guest_path`; writable
  * where `writable` is not 0. */
-WAXVM_API waxvm_status waxvm_grants_add_files(waxvm_grants *grants, const char *host_path,
-                                              const char *guest_path, int writable,
-                                              waxvm_error *error);
+WAXVM_API waxvm_status waxvm_grants_add_files(waxvm_grants* grants, const char* host_path,
+                                              const char* guest_path, int writable,
+                                              waxvm_error* error);
 /* `function` under `name` (1 to 255 bytes). `free_user_data` may be NULL; it is called even when
  * this fails. */
-WAXVM_API waxvm_status waxvm_grants_add_function(waxvm_grants *grants, const char *name,
-                                                 waxvm_function function, void *user_data,
-                                                 waxvm_free free_user_data, waxvm_error *error);
+WAXVM_API waxvm_status waxvm_grants_add_function(waxvm_grants* grants, const char* name,
+                                                 waxvm_function function, void* user_data,
+                                                 waxvm_free free_user_data, waxvm_error* error);
 
 /* Sets the reply to a copy of these bytes. */
-WAXVM_API waxvm_status waxvm_call_reply(waxvm_call *call, const void *bytes, size_t byte_count);
+WAXVM_API waxvm_status waxvm_call_reply(waxvm_call* call, const void* bytes, size_t byte_count);
 /* waxvm_run_options.label of the calling run. */
-WAXVM_API const char *waxvm_call_label(const waxvm_call *call);
+WAXVM_API const char* waxvm_call_label(const waxvm_call* call);
 /* Not 0 once the run was stopped or ran out of wall time: a slow function should return. */
-WAXVM_API int waxvm_call_stop_requested(const waxvm_call *call);
+WAXVM_API int waxvm_call_stop_requested(const waxvm_call* call);
 
 /*
  * Running.
@@ -136,7 +139,7 @@ WAXVM_API int waxvm_call_stop_requested(const waxvm_call *call);
 #define WAXVM_STREAM_ERROR 1
 /* Takes what a program writes, in order, on the thread that called waxvm_run. Anything but 0 ends
  * the run with WAXVM_CANCELLED. */
-typedef int (*waxvm_output)(void *user_data, int stream, const void *bytes, size_t byte_count);
+typedef int (*waxvm_output)(void* user_data, int stream, const void* bytes, size_t byte_count);
 
 /* A limit that is set to this is a bound of 0: none at all. Memory, wall and CPU time refuse it. */
 #define WAXVM_LIMIT_ZERO UINT64_MAX
@@ -152,23 +155,25 @@ typedef struct waxvm_run_options {
   uint64_t open_files;   /* at once, the three standard streams included */
   uint64_t processes;    /* threads and processes alive at once, the first included */
   uint64_t host_calls;
-  const char *argument_zero;      /* NULL: the program's name */
-  const char *const *arguments;   /* after argv[0] */
+  const char* argument_zero;    /* NULL: the program's name */
+  const char* const* arguments; /* after argv[0] */
   size_t argument_count;
-  const char *const *environment; /* "NAME=value"; the whole of it, nothing is inherited */
+  const char* const* environment; /* "NAME=value"; the whole of it, nothing is inherited */
   size_t environment_count;
-  const void *input;              /* standard input as bytes; ignored where input_fd is set */
+  const void* input; /* standard input as bytes; ignored where input_fd is set */
   size_t input_bytes;
-  int input_fd;                   /* a descriptor to read standard input from; -1: none */
-  int reserved;                   /* 0 */
-  const waxvm_grants *grants;     /* NULL: nothing is granted */
-  waxvm_output output;            /* NULL: the output is collected in the result */
-  void *output_user_data;
-  const char *label;              /* a name for this run; NULL: "" */
+  int input_fd;               /* a descriptor to read standard input from; -1: none */
+  int reserved;               /* 0 */
+  const waxvm_grants* grants; /* NULL: nothing is granted */
+  waxvm_output output;        /* NULL: the output is collected in the result */
+  void* output_user_data;
+  const char* label; /* a name for this run; NULL: "" */
 } waxvm_run_options;
-#define WAXVM_RUN_OPTIONS_INIT                                                              \
-  {sizeof(waxvm_run_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, 0, NULL, 0, -1, 0, \
-   NULL, NULL, NULL, NULL}
+#define WAXVM_RUN_OPTIONS_INIT                                                                    \
+  {                                                                                               \
+    sizeof(waxvm_run_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, 0, NULL, 0, -1, 0, NULL, \
+        NULL, NULL, NULL                                                                          \
+  }
 
 /*
  * A supervisor runs any number of programs under one provider.
@@ -178,21 +183,21 @@ typedef struct waxvm_supervisor waxvm_supervisor;
 typedef struct waxvm_result waxvm_result;
 
 /* Never takes a weaker provider than the one asked for: WAXVM_UNAVAILABLE says why not. */
-WAXVM_API waxvm_status waxvm_supervisor_open(waxvm_provider provider, waxvm_supervisor **supervisor,
-                                             waxvm_error *error);
+WAXVM_API waxvm_status waxvm_supervisor_open(waxvm_provider provider, waxvm_supervisor** supervisor,
+                                             waxvm_error* error);
 /* Ends all current runs (WAXVM_OUTCOME_STOPPED) and refuses later ones (WAXVM_CANCELLED). */
-WAXVM_API void waxvm_supervisor_stop(waxvm_supervisor *supervisor);
+WAXVM_API void waxvm_supervisor_stop(waxvm_supervisor* supervisor);
 /* Stops every run and frees the supervisor. No other call on it may be under way or follow. */
-WAXVM_API void waxvm_supervisor_close(waxvm_supervisor *supervisor);
+WAXVM_API void waxvm_supervisor_close(waxvm_supervisor* supervisor);
 
 /* Runs a program to its end on the calling thread. Blocks. `options` may be NULL. */
-WAXVM_API waxvm_status waxvm_run(waxvm_supervisor *supervisor, const waxvm_program *program,
-                                 const waxvm_run_options *options, waxvm_result **result,
-                                 waxvm_error *error);
+WAXVM_API waxvm_status waxvm_run(waxvm_supervisor* supervisor, const waxvm_program* program,
+                                 const waxvm_run_options* options, waxvm_result** result,
+                                 waxvm_error* error);
 /* The same for a file that is run once. */
-WAXVM_API waxvm_status waxvm_run_file(waxvm_supervisor *supervisor, const char *path,
-                                      const waxvm_run_options *options, waxvm_result **result,
-                                      waxvm_error *error);
+WAXVM_API waxvm_status waxvm_run_file(waxvm_supervisor* supervisor, const char* path,
+                                      const waxvm_run_options* options, waxvm_result** result,
+                                      waxvm_error* error);
 
 /*
  * Results: immutable. What an accessor returns is the result's and valid until it is closed.
@@ -203,19 +208,19 @@ WAXVM_API waxvm_status waxvm_run_file(waxvm_supervisor *supervisor, const char *
 #define WAXVM_OUTCOME_LIMIT 2
 #define WAXVM_OUTCOME_STOPPED 3
 
-WAXVM_API int waxvm_result_outcome(const waxvm_result *result);
+WAXVM_API int waxvm_result_outcome(const waxvm_result* result);
 /* The program's own; 128 + signal for a fault, 124 for a limit, 143 when stopped. */
-WAXVM_API int waxvm_result_exit_code(const waxvm_result *result);
+WAXVM_API int waxvm_result_exit_code(const waxvm_result* result);
 /* "memory", "wall", "cpu", "output", "open_files", "processes", "host_calls"; NULL: none. */
-WAXVM_API const char *waxvm_result_limit(const waxvm_result *result);
+WAXVM_API const char* waxvm_result_limit(const waxvm_result* result);
 /* "segmentation", "illegal_instruction", … as in the report; NULL: none. */
-WAXVM_API const char *waxvm_result_fault(const waxvm_result *result);
+WAXVM_API const char* waxvm_result_fault(const waxvm_result* result);
 /* What was collected, terminated, with its length in `byte_count` where that is not NULL. */
-WAXVM_API const char *waxvm_result_output(const waxvm_result *result, size_t *byte_count);
-WAXVM_API const char *waxvm_result_error_output(const waxvm_result *result, size_t *byte_count);
+WAXVM_API const char* waxvm_result_output(const waxvm_result* result, size_t* byte_count);
+WAXVM_API const char* waxvm_result_error_output(const waxvm_result* result, size_t* byte_count);
 /* The whole report as one JSON object. */
-WAXVM_API const char *waxvm_result_report_json(const waxvm_result *result);
-WAXVM_API void waxvm_result_close(waxvm_result *result);
+WAXVM_API const char* waxvm_result_report_json(const waxvm_result* result);
+WAXVM_API void waxvm_result_close(waxvm_result* result);
 
 #ifdef __cplusplus
 }

@@ -11,24 +11,24 @@
 
 static int failures;
 
-#define CHECK(condition)                                                   \
-  do {                                                                     \
-    if (!(condition)) {                                                    \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);      \
-      ++failures;                                                          \
-    }                                                                      \
+#define CHECK(condition)                                              \
+  do {                                                                \
+    if (!(condition)) {                                               \
+      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+      ++failures;                                                     \
+    }                                                                 \
   } while (0)
 
-static const char *guest(const char *name) {
+static const char* guest(const char* name) {
   static char path[4096];
-  const char *folder = getenv("WAXVM_GUEST_DIR");
+  const char* folder = getenv("WAXVM_GUEST_DIR");
   snprintf(path, sizeof path, "%s/%s", folder != NULL ? folder : ".", name);
   return path;
 }
 
-static void test_null(waxvm_supervisor *host) {
-  waxvm_result *result = NULL;
-  waxvm_program *program = NULL;
+static void test_null(waxvm_supervisor* host) {
+  waxvm_result* result = NULL;
+  waxvm_program* program = NULL;
   waxvm_error error = WAXVM_ERROR_INIT;
   waxvm_program_close(NULL);
   waxvm_grants_close(NULL);
@@ -56,16 +56,16 @@ static void test_null(waxvm_supervisor *host) {
   CHECK(waxvm_result_error_output(NULL, NULL) == NULL && waxvm_result_report_json(NULL) == NULL);
 }
 
-static waxvm_status run_with(waxvm_supervisor *host, const waxvm_run_options *options,
-                             waxvm_error *error) {
-  waxvm_result *result = NULL;
+static waxvm_status run_with(waxvm_supervisor* host, const waxvm_run_options* options,
+                             waxvm_error* error) {
+  waxvm_result* result = NULL;
   const waxvm_status code = waxvm_run_file(host, guest("true_musl"), options, &result, error);
   CHECK((code == WAXVM_OK) == (result != NULL));
   waxvm_result_close(result);
   return code;
 }
 
-static void test_versions(waxvm_supervisor *host) {
+static void test_versions(waxvm_supervisor* host) {
   waxvm_error error = WAXVM_ERROR_INIT;
   waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
   CHECK(run_with(host, &options, &error) == WAXVM_OK);
@@ -92,12 +92,12 @@ static void test_versions(waxvm_supervisor *host) {
     char message[8];
     char after[4];
   } small = {offsetof(waxvm_error, message) + 8, 0, {0}, {'s', 'a', 'f', 'e'}};
-  CHECK(run_with(host, &newer.known, (waxvm_error *)&small) == WAXVM_INVALID_ARGUMENT);
+  CHECK(run_with(host, &newer.known, (waxvm_error*)&small) == WAXVM_INVALID_ARGUMENT);
   CHECK(memcmp(small.after, "safe", 4) == 0 && strlen(small.message) == 7);
 }
 
-static void test_bad_options(waxvm_supervisor *host) {
-  const char *hole[] = {"a", NULL};
+static void test_bad_options(waxvm_supervisor* host) {
+  const char* hole[] = {"a", NULL};
   waxvm_error error = WAXVM_ERROR_INIT;
   waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
   options.argument_count = 2;
@@ -115,16 +115,16 @@ static void test_bad_options(waxvm_supervisor *host) {
   options.wall_time_ns = WAXVM_LIMIT_ZERO - 1;
   CHECK(run_with(host, &options, &error) == WAXVM_INVALID_ARGUMENT);
 
-  waxvm_result *result = (waxvm_result *)&error;
+  waxvm_result* result = (waxvm_result*)&error;
   CHECK(waxvm_run_file(host, "/nonexistent/program", NULL, &result, &error) == WAXVM_NOT_FOUND);
   CHECK(result == NULL && strstr(error.message, "/nonexistent/program") != NULL);
-  waxvm_program *program = (waxvm_program *)&error;
+  waxvm_program* program = (waxvm_program*)&error;
   CHECK(waxvm_program_open_bytes("no ELF", 6, "x", &program, &error) == WAXVM_INVALID_ARGUMENT);
   CHECK(program == NULL);
 }
 
-static waxvm_status refuse(void *user_data, waxvm_call *call, const void *request, size_t bytes) {
-  ++*(int *)user_data;
+static waxvm_status refuse(void* user_data, waxvm_call* call, const void* request, size_t bytes) {
+  ++*(int*)user_data;
   CHECK(bytes == 5 && memcmp(request, "world", 5) == 0);
   CHECK(strcmp(waxvm_call_label(call), "c") == 0 && !waxvm_call_stop_requested(call));
   waxvm_call_reply(call, "not today", 9);
@@ -132,15 +132,15 @@ static waxvm_status refuse(void *user_data, waxvm_call *call, const void *reques
 }
 
 static int freed;
-static void count_free(void *user_data) {
+static void count_free(void* user_data) {
   (void)user_data;
   ++freed;
 }
 
-static void test_grants(waxvm_supervisor *host) {
+static void test_grants(waxvm_supervisor* host) {
   int calls = 0;
   waxvm_error error = WAXVM_ERROR_INIT;
-  waxvm_grants *grants = NULL;
+  waxvm_grants* grants = NULL;
   CHECK(waxvm_grants_open(&grants, &error) == WAXVM_OK);
   CHECK(waxvm_grants_add_clock(grants, &error) == WAXVM_OK);
   CHECK(waxvm_grants_add_random(grants, &error) == WAXVM_OK);
@@ -154,11 +154,11 @@ static void test_grants(waxvm_supervisor *host) {
   waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
   options.grants = grants;
   options.label = "c";
-  waxvm_result *result = NULL;
+  waxvm_result* result = NULL;
   CHECK(waxvm_run_file(host, guest("host_call_musl"), &options, &result, &error) == WAXVM_OK);
   CHECK(calls == 1);
   CHECK(waxvm_result_exit_code(result) == 1);
-  const char *output = waxvm_result_output(result, NULL);
+  const char* output = waxvm_result_output(result, NULL);
   CHECK(output != NULL && strcmp(output, "7 not today\n") == 0);
   waxvm_result_close(result);
 
@@ -168,14 +168,14 @@ static void test_grants(waxvm_supervisor *host) {
   CHECK(freed == 2);
 }
 
-static int refuse_output(void *user_data, int stream, const void *bytes, size_t byte_count) {
+static int refuse_output(void* user_data, int stream, const void* bytes, size_t byte_count) {
   (void)user_data, (void)stream, (void)bytes, (void)byte_count;
   return 42;
 }
 
-static void test_output(waxvm_supervisor *host) {
+static void test_output(waxvm_supervisor* host) {
   waxvm_error error = WAXVM_ERROR_INIT;
-  waxvm_result *result = NULL;
+  waxvm_result* result = NULL;
   waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
   options.output = refuse_output;
   CHECK(waxvm_run_file(host, guest("hello_musl"), &options, &result, &error) == WAXVM_CANCELLED);
@@ -199,14 +199,14 @@ static void test_output(waxvm_supervisor *host) {
 }
 
 struct spinner {
-  waxvm_supervisor *host;
-  const waxvm_program *program;
+  waxvm_supervisor* host;
+  const waxvm_program* program;
   int outcome;
 };
 
-static void *spin(void *argument) {
-  struct spinner *self = argument;
-  waxvm_result *result = NULL;
+static void* spin(void* argument) {
+  struct spinner* self = argument;
+  waxvm_result* result = NULL;
   if (waxvm_run(self->host, self->program, NULL, &result, NULL) == WAXVM_OK)
     self->outcome = waxvm_result_outcome(result);
   waxvm_result_close(result);
@@ -214,12 +214,12 @@ static void *spin(void *argument) {
 }
 
 /* Last of all: the supervisor refuses every later run. */
-static void test_stop(waxvm_supervisor *host) {
+static void test_stop(waxvm_supervisor* host) {
   enum { kThreads = 2 };
   pthread_t threads[kThreads];
   struct spinner spinners[kThreads];
   waxvm_error error = WAXVM_ERROR_INIT;
-  waxvm_program *program = NULL;
+  waxvm_program* program = NULL;
   CHECK(waxvm_program_open_file(guest("spin_musl"), &program, &error) == WAXVM_OK);
   for (int i = 0; i < kThreads; ++i) {
     spinners[i] = (struct spinner){host, program, -1};
@@ -235,12 +235,11 @@ static void test_stop(waxvm_supervisor *host) {
   waxvm_program_close(program);
 }
 
-int main(int argc, char **argv) {
-  const waxvm_provider provider = argc > 1 && strcmp(argv[1], "microvm") == 0
-                                      ? WAXVM_PROVIDER_MICROVM
-                                      : WAXVM_PROVIDER_PROCESS;
+int main(int argc, char** argv) {
+  const waxvm_provider provider =
+      argc > 1 && strcmp(argv[1], "microvm") == 0 ? WAXVM_PROVIDER_MICROVM : WAXVM_PROVIDER_PROCESS;
   waxvm_error error = WAXVM_ERROR_INIT;
-  waxvm_supervisor *host = NULL;
+  waxvm_supervisor* host = NULL;
   if (waxvm_provider_available(provider, &error) == WAXVM_UNAVAILABLE) {
     printf("skipped: %s\n", error.message);
     return 77;

@@ -131,7 +131,8 @@ def main():
         print(f"skipped: {sys.argv[2]}: {error.message.decode()}")
         sys.exit(77)
     host = c.c_void_p()
-    check(lib.waxvm_supervisor_open(99, c.byref(host), c.byref(error)) == INVALID_ARGUMENT, "open 99")
+    check(lib.waxvm_supervisor_open(99, c.byref(host), c.byref(error)) == INVALID_ARGUMENT,
+          "a provider that does not exist")
     check(lib.waxvm_supervisor_open(provider, c.byref(host), c.byref(error)) == OK, error.message)
     check_arguments(host)
     check_host_function(host)

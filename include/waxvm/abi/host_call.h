@@ -32,16 +32,16 @@ extern "C" {
  * when the call is made; `reply_bytes` and `status` are written back when it is answered.
  */
 struct waxvm_host_call {
-  uint32_t version;      /* in: WAXVM_HOST_CALL_VERSION */
-  uint32_t name_bytes;   /* in: 1 to WAXVM_HOST_CALL_MAX_NAME */
-  uint64_t name;         /* in: address, not terminated */
-  uint64_t request;      /* in: address */
-  uint64_t request_bytes; /* in: at most WAXVM_HOST_CALL_MAX_REQUEST */
-  uint64_t reply;        /* in: address of the buffer for the reply or the error's message */
+  uint32_t version;        /* in: WAXVM_HOST_CALL_VERSION */
+  uint32_t name_bytes;     /* in: 1 to WAXVM_HOST_CALL_MAX_NAME */
+  uint64_t name;           /* in: address, not terminated */
+  uint64_t request;        /* in: address */
+  uint64_t request_bytes;  /* in: at most WAXVM_HOST_CALL_MAX_REQUEST */
+  uint64_t reply;          /* in: address of the buffer for the reply or the error's message */
   uint64_t reply_capacity; /* in: its size in bytes */
-  uint64_t reply_bytes;  /* out: full size of the reply; more than the capacity: it was cut */
-  uint32_t status;       /* out: 0, or a WAXVM_HOST_CALL_* error; the reply is then its message */
-  uint32_t reserved;     /* in: 0 */
+  uint64_t reply_bytes;    /* out: full size of the reply; more than the capacity: it was cut */
+  uint32_t status;         /* out: 0, or a WAXVM_HOST_CALL_* error; the reply is then its message */
+  uint32_t reserved;       /* in: 0 */
 };
 
 /* Error codes: the canonical status codes. 0 is success. */
@@ -67,19 +67,26 @@ struct waxvm_host_call_reply_frame {
   uint32_t reserved;
 };
 
-static inline long waxvm_syscall3_(long number, long a, long b, long c) {
+static inline long waxvm_syscall4_(long number, long a, long b, long c, long d) {
+  register long flags __asm__("r10") = d;
+  register long zero8 __asm__("r8") = 0;
+  register long zero9 __asm__("r9") = 0;
   long result;
   __asm__ volatile("syscall"
                    : "=a"(result)
-                   : "a"(number), "D"(a), "S"(b), "d"(c)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(flags), "r"(zero8), "r"(zero9)
                    : "rcx", "r11", "memory");
   return result;
 }
 
-static inline long waxvm_transfer_(long number, void *data, size_t bytes) {
-  unsigned char *at = (unsigned char *)data;
+#define WAXVM_SENDTO_ 44
+#define WAXVM_RECVFROM_ 45
+
+static inline long waxvm_transfer_(long number, void* data, size_t bytes) {
+  unsigned char* at = (unsigned char*)data;
   while (bytes != 0) {
-    long n = waxvm_syscall3_(number, WAXVM_HOST_CALL_FD, (long)at, (long)bytes);
+    /* MSG_NOSIGNAL: a host that hangs up is an error here, not a SIGPIPE. */
+    long n = waxvm_syscall4_(number, WAXVM_HOST_CALL_FD, (long)at, (long)bytes, 0x4000);
     if (n == -4 /* EINTR */) continue;
     if (n < 0) return n;
     if (n == 0) return -32 /* EPIPE */;
@@ -98,12 +105,12 @@ static inline long waxvm_transfer_(long number, void *data, size_t bytes) {
  * or a negated errno: -ENOSYS where no host is there, -EFAULT for a bad address, -EINVAL for a bad
  * field, -E2BIG for a request over the bound. Not thread-safe outside a microVM: serialise calls.
  */
-static inline long waxvm_host_call(struct waxvm_host_call *call) {
+static inline long waxvm_host_call(struct waxvm_host_call* call) {
   struct waxvm_host_call_request_frame request;
   struct waxvm_host_call_reply_frame reply;
   unsigned char sink[256];
   uint64_t left;
-  long result = waxvm_syscall3_(WAXVM_HOST_CALL_NUMBER, (long)call, 0, 0);
+  long result = waxvm_syscall4_(WAXVM_HOST_CALL_NUMBER, (long)call, 0, 0, 0);
   if (result != -38 /* ENOSYS */) return result;
 
   if (call->version != WAXVM_HOST_CALL_VERSION || call->reserved != 0 || call->name_bytes == 0 ||
@@ -114,22 +121,24 @@ static inline long waxvm_host_call(struct waxvm_host_call *call) {
   request.name_bytes = call->name_bytes;
   request.request_bytes = (uint32_t)call->request_bytes;
   request.reserved = 0;
-  result = waxvm_transfer_(1 /* write */, &request, sizeof request);
+  result = waxvm_transfer_(WAXVM_SENDTO_, &request, sizeof request);
   if (result == -9 /* EBADF */ || result == -88 /* ENOTSOCK */) return -38;
-  if (result == 0) result = waxvm_transfer_(1, (void *)(uintptr_t)call->name, call->name_bytes);
-  if (result == 0) result = waxvm_transfer_(1, (void *)(uintptr_t)call->request, call->request_bytes);
-  if (result == 0) result = waxvm_transfer_(0 /* read */, &reply, sizeof reply);
+  if (result == 0)
+    result = waxvm_transfer_(WAXVM_SENDTO_, (void*)(uintptr_t)call->name, call->name_bytes);
+  if (result == 0)
+    result = waxvm_transfer_(WAXVM_SENDTO_, (void*)(uintptr_t)call->request, call->request_bytes);
+  if (result == 0) result = waxvm_transfer_(WAXVM_RECVFROM_, &reply, sizeof reply);
   if (result != 0) return result;
   left = reply.reply_bytes;
   call->status = reply.status;
   call->reply_bytes = left;
   if (left != 0) {
     uint64_t fit = left < call->reply_capacity ? left : call->reply_capacity;
-    result = waxvm_transfer_(0, (void *)(uintptr_t)call->reply, fit);
+    result = waxvm_transfer_(WAXVM_RECVFROM_, (void*)(uintptr_t)call->reply, fit);
     left -= fit;
     while (result == 0 && left != 0) {
       size_t part = left < sizeof sink ? (size_t)left : sizeof sink;
-      result = waxvm_transfer_(0, sink, part);
+      result = waxvm_transfer_(WAXVM_RECVFROM_, sink, part);
       left -= part;
     }
   }

@@ -47,9 +47,10 @@ std::int64_t DirectoryFile::Load() {
   if (place_.folder() != nullptr) {
     const std::string path = place_.HostPath();
     ErrnoOr<HostObject> object = place_.folder()->Resolve(path);
-    // A folder that only exists to hold mount points has nothing behind it on the host.
-    if (!object.ok() && !(at_anchor && object.error().number == ENOENT)) return object.result();
-    if (object.ok()) {
+    // A folder that only leads to mount points need have none behind it on the host.
+    const bool optional = at_anchor && !anchor.backing.path.empty();
+    if (!object.ok() && !optional) return object.result();
+    if (object.ok() && (S_ISDIR(object->status.st_mode) || !optional)) {
       std::vector<DirectoryEntry> listed;
       const std::uint64_t room = std::min(kMaxListingBytes, context_.account.free_bytes());
       const std::int64_t result = place_.folder()->List(path, object->status, listed, room);

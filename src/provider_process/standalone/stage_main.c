@@ -9,13 +9,13 @@
 #include "src/provider_process/raw_syscall.h"
 #include "src/provider_process/sandbox.h"
 
-void *memcpy(void *restrict to, const void *restrict from, size_t bytes) {
-  void *start = to;
+void* memcpy(void* restrict to, const void* restrict from, size_t bytes) {
+  void* start = to;
   __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
   return start;
 }
-void *memset(void *to, int value, size_t bytes) {
-  void *start = to;
+void* memset(void* to, int value, size_t bytes) {
+  void* start = to;
   __asm__ volatile("rep stosb" : "+D"(to), "+c"(bytes) : "a"(value) : "memory");
   return start;
 }
@@ -28,7 +28,7 @@ static union {
 /* The two share memory until the exec; each has a stack of its own. */
 static char g_program_stack[64 * 1024] __attribute__((aligned(16)));
 
-static __attribute__((noreturn)) void run_program(char **arguments, char **environment) {
+static __attribute__((noreturn)) void run_program(char** arguments, char** environment) {
   if (wx_sandbox_enter(&g_config.config) == 0) {
     const long result = wx_syscall5(SYS_execveat, WX_FD_PROGRAM, (long)"", (long)arguments,
                                     (long)environment, AT_EMPTY_PATH);
@@ -38,13 +38,13 @@ static __attribute__((noreturn)) void run_program(char **arguments, char **envir
 }
 
 /* clone on a new stack: the child must not return through this frame. */
-static long start_program(char **arguments, char **environment) {
-  char *const top = g_program_stack + sizeof g_program_stack;
+static long start_program(char** arguments, char** environment) {
+  char* const top = g_program_stack + sizeof g_program_stack;
   long result;
   register long r10 __asm__("r10") = 0;
   register long r8 __asm__("r8") = 0;
-  register char **r12 __asm__("r12") = arguments;
-  register char **r13 __asm__("r13") = environment;
+  register char** r12 __asm__("r12") = arguments;
+  register char** r13 __asm__("r13") = environment;
   __asm__ volatile(
       "syscall\n\t"
       "test %%rax, %%rax\n\t"
@@ -61,10 +61,10 @@ static long start_program(char **arguments, char **environment) {
   return result;
 }
 
-__attribute__((noreturn, used)) void stage_main(long *stack) {
+__attribute__((noreturn, used)) void stage_main(long* stack) {
   const long count = stack[0];
-  char **const arguments = (char **)(stack + 1);
-  char **const environment = arguments + count + 1;
+  char** const arguments = (char**)(stack + 1);
+  char** const environment = arguments + count + 1;
   const long bytes = wx_syscall3(SYS_read, WX_FD_CONTROL, (long)&g_config, sizeof g_config);
   if (bytes < (long)sizeof(struct wx_config) || (long)g_config.config.bytes != bytes) {
     wx_report_failure(WX_STEP_CONFIG, bytes < 0 ? bytes : -22, -1);
