@@ -29,7 +29,7 @@ TEST(LimitsCheckTest, EveryLimitCanBeSet) {
                      .cpu_time = 1ns,
                      .output_bytes = 0,
                      .open_files = 0,
-                     .processes = 0,
+                     .processes = 1,
                      .host_calls = 0}),
             "");
 }
@@ -53,9 +53,11 @@ TEST(LimitsCheckTest, WhatCannotBeEnforcedIsRefusedByName) {
   }
 }
 
-TEST(LimitsCheckTest, ZeroIsNoBoundForMemoryAndTime) {
+TEST(LimitsCheckTest, ZeroIsNoBoundForMemoryTimeAndProcesses) {
   EXPECT_EQ(Refusal({.memory_bytes = 0}), "the limit `memory` is 0 bytes; it must be more than 0");
   EXPECT_EQ(Refusal({.wall_time = 0s}), "the limit `wall` is 0 ns; it must be more than 0");
+  EXPECT_EQ(Refusal({.processes = 0}),
+            "the limit `processes` is 0; the program itself is the first");
   EXPECT_EQ(Refusal({.cpu_time = -1ns}), "the limit `cpu` is -1 ns; it must be more than 0");
 }
 

@@ -245,24 +245,29 @@ bool PageTable::IsPresent(GuestVirtual address) const {
   return FindLeaf(address, bytes) != nullptr;
 }
 
-std::byte* PageTable::HostAddress(GuestVirtual address, std::uint64_t& bytes) const {
-  std::uint64_t size = 0;
-  const std::uint64_t* leaf = FindLeaf(address, size);
-  if (leaf == nullptr || (*leaf & kOwned) == 0) return nullptr;
-  const std::uint64_t offset = address & (size - 1);
-  bytes = size - offset;
-  return memory_->At(*leaf & kFrameMask) + offset;
+// Host memory behind `address` as far as it is contiguous, up to `wanted` bytes; empty at an
+// absent page.
+std::span<std::byte> PageTable::HostRun(GuestVirtual address, std::uint64_t wanted) const {
+  std::span<std::byte> run;
+  while (run.size() < wanted) {
+    std::uint64_t size = 0;
+    const std::uint64_t* leaf = FindLeaf(address + run.size(), size);
+    if (leaf == nullptr || (*leaf & kOwned) == 0) break;
+    const std::uint64_t offset = (address + run.size()) & (size - 1);
+    std::byte* host = memory_->At(*leaf & kFrameMask) + offset;
+    if (!run.empty() && host != run.data() + run.size()) break;
+    run = {run.empty() ? host : run.data(), run.size() + (size - offset)};
+  }
+  return run.first(std::min<std::uint64_t>(run.size(), wanted));
 }
 
 std::size_t PageTable::CopyFrom(GuestVirtual address, std::span<std::byte> to) const {
   std::size_t done = 0;
   while (done < to.size()) {
-    std::uint64_t bytes = 0;
-    const std::byte* host = HostAddress(address + done, bytes);
-    if (host == nullptr) break;
-    bytes = std::min<std::uint64_t>(bytes, to.size() - done);
-    std::memcpy(to.data() + done, host, bytes);
-    done += bytes;
+    const std::span<std::byte> run = HostRun(address + done, to.size() - done);
+    if (run.empty()) break;
+    std::memcpy(to.data() + done, run.data(), run.size());
+    done += run.size();
   }
   return done;
 }
@@ -270,12 +275,10 @@ std::size_t PageTable::CopyFrom(GuestVirtual address, std::span<std::byte> to) c
 std::size_t PageTable::CopyTo(GuestVirtual address, std::span<const std::byte> from) {
   std::size_t done = 0;
   while (done < from.size()) {
-    std::uint64_t bytes = 0;
-    std::byte* host = HostAddress(address + done, bytes);
-    if (host == nullptr) break;
-    bytes = std::min<std::uint64_t>(bytes, from.size() - done);
-    std::memcpy(host, from.data() + done, bytes);
-    done += bytes;
+    const std::span<std::byte> run = HostRun(address + done, from.size() - done);
+    if (run.empty()) break;
+    std::memcpy(run.data(), from.data() + done, run.size());
+    done += run.size();
   }
   return done;
 }

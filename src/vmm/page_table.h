@@ -65,7 +65,7 @@ class PageTable {
   /// The entry that maps `address` and the size it maps; null (and the size of the hole) if none.
   std::uint64_t* FindLeaf(GuestVirtual address, std::uint64_t& bytes) const;
   bool Split(std::uint64_t* large);
-  std::byte* HostAddress(GuestVirtual address, std::uint64_t& bytes) const;
+  std::span<std::byte> HostRun(GuestVirtual address, std::uint64_t wanted) const;
   template <typename Visit>
   void ForEachLeaf(GuestVirtual address, std::uint64_t bytes, Visit visit);
 
