@@ -37,7 +37,8 @@ using Authorizer = std::function<absl::Status(std::string_view label, const Acce
 
 /// Where a provider asks and reports. The supervisor's implementation checks the grants, then the
 /// authorizer, and records every refusal in the run's report.
-/// Thread safety: all calls for one instance come from the thread in Instance::Resume.
+/// Thread safety: all calls for one instance come from the thread in Provider::Create or
+/// Instance::Resume.
 class AccessGate {
  public:
   virtual ~AccessGate() = default;

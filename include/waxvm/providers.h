@@ -34,7 +34,9 @@ struct ProcessOptions {};
 
 /// Runs ELF programs and native functions in a child process with its own user, mount, pid, net,
 /// ipc, uts and cgroup namespaces, a seccomp filter, landlock where the kernel has it, resource
-/// limits and no_new_privs. Works as root and as an ordinary user.
+/// limits and no_new_privs. Works as root and as an ordinary user. The gate is asked in Create,
+/// once for each granted folder and for randomness, and a refused grant is left out (one refused
+/// for writing only becomes read-only): the host's kernel serves the accesses themselves.
 std::shared_ptr<Provider> NewProcessProvider(ProcessOptions options = {});
 
 struct MicroVmOptions {

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attacks from inside: what a hostile program would try first.
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -48,6 +51,14 @@ class ConfinementTest : public ProcessProviderFixture {
 
   std::vector<std::string> denials_;
 };
+
+pid_t OnlyChild(pid_t parent) {
+  const std::string task = "/proc/" + std::to_string(parent) + "/task/" + std::to_string(parent);
+  std::ifstream children(task + "/children");
+  pid_t child = -1;
+  children >> child;
+  return child;
+}
 
 /// A folder that is gone after the test.
 class TemporaryFolder {
@@ -244,6 +255,92 @@ TEST_F(ConfinementTest, RandomnessNeedsItsGrant) {
   });
   EXPECT_EQ(granted.exit_code(), 3);
   EXPECT_TRUE(granted.gate.denials.empty());
+}
+
+TEST_F(ConfinementTest, TheGateIsAskedOnceForEachGrant) {
+  const TemporaryFolder folder;
+  RecordingGate gate;
+  gate.refused = {"file:/gone", "file:/read:write", "random:random"};
+  const Outcome outcome = Run(
+      [](NativeContext& context) {
+        std::byte bytes[1];
+        if (access("/gone", F_OK) == 0) return 1;
+        if (open("/read/x", O_CREAT | O_WRONLY, 0600) >= 0 || errno != EROFS) return 2;
+        if (open("/write/y", O_CREAT | O_WRONLY, 0600) < 0) return 3;
+        return context.ReadRandom(bytes).ok() || access("/dev/urandom", F_OK) == 0 ? 4 : 0;
+      },
+      [&](InstanceSpec& spec) {
+        spec.mounts = {Mount(folder.path(), "/gone"),
+                       Mount(folder.path(), "/read", Rights::kReadWrite),
+                       Mount(folder.path(), "/write", Rights::kReadWrite)};
+        spec.random = std::make_shared<HostRandomForTest>();
+        spec.host_random = true;
+        spec.gate = &gate;
+      });
+  EXPECT_EQ(outcome.exit_code(), 0) << outcome.status;
+  EXPECT_THAT(gate.asked, ::testing::ElementsAre("file:/gone", "file:/read:write", "file:/read",
+                                                 "file:/write:write", "random:random"));
+  EXPECT_THAT(gate.denials, ::testing::ElementsAre("file:/gone", "file:/read:write",
+                                                   "random:random", "random:getrandom"));
+}
+
+TEST_F(ConfinementTest, AClockThatIsNotGrantedIsRecorded) {
+  const Outcome outcome = Run([](NativeContext& context) { return context.ReadClock().ok(); });
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_EQ(outcome.gate.Count("clock:adjtimex"), 1u);
+}
+
+/// The numbers of `pid`'s status file whose names begin with "Cap", but for the bounding set.
+std::string Capabilities(pid_t pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  std::string all;
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("Cap") && !line.starts_with("CapBnd")) all += line.substr(8) + " ";
+  }
+  return all;
+}
+
+TEST_F(ConfinementTest, NoCapabilityCanBeRegained) {
+  EXPECT_EQ(ErrnoOf([] { return prctl(PR_SET_SECUREBITS, 0); }), EINVAL);
+  EXPECT_EQ(ErrnoOf([] { return prctl(PR_SET_KEEPCAPS, 1); }), EINVAL);
+  EXPECT_EQ(ErrnoOf([] { return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 21, 0, 0); }), EINVAL);
+  const Outcome outcome = Run([](NativeContext&) {
+    // Root's powers are locked away, and no user id brings them back.
+    if (prctl(PR_GET_SECUREBITS) != (SECURE_ALL_BITS | SECURE_ALL_LOCKS) - SECBIT_KEEP_CAPS)
+      return 1;
+    if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) return 2;
+    if (setuid(0) == 0) return 3;
+    for (unsigned capability = 0; capability < 64; ++capability) {
+      for (int set = 0; set < 3; ++set) {
+        __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+        __user_cap_data_struct data[2]{};
+        auto& half = data[capability / 32];
+        (set == 0   ? half.effective
+         : set == 1 ? half.permitted
+                    : half.inheritable) = 1u << capability % 32;
+        // Bits of capabilities that do not exist are dropped.
+        if (syscall(SYS_capset, &header, data) == 0 && capability <= CAP_LAST_CAP) return 4;
+        if (syscall(SYS_capget, &header, data) != 0) return 5;
+        if (half.effective != 0 || half.permitted != 0 || half.inheritable != 0) return 6;
+      }
+    }
+    return 0;
+  });
+  EXPECT_EQ(outcome.exit_code(), 0);
+}
+
+TEST_F(ConfinementTest, AnExecBringsNoCapability) {
+  InstanceSpec spec(Guest("host_call_musl"));
+  spec.arguments = {"host_call_musl", "name"};
+  auto instance = provider_->Create(spec);
+  ASSERT_TRUE(instance.ok()) << instance.status();
+  const auto event = (*instance)->Resume();
+  ASSERT_TRUE(event.ok()) << event.status();
+  ASSERT_TRUE(std::holds_alternative<HostCallRequest>(*event));
+  const pid_t init = OnlyChild(getpid());
+  const std::string none = "0000000000000000 0000000000000000 0000000000000000 0000000000000000 ";
+  EXPECT_EQ(Capabilities(init), none);
+  EXPECT_EQ(Capabilities(OnlyChild(init)), none);
 }
 
 }  // namespace

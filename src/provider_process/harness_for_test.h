@@ -22,7 +22,15 @@ namespace waxvm::process {
 
 class RecordingGate final : public AccessGate {
  public:
-  absl::Status Check(const Access&) override { return absl::OkStatus(); }
+  absl::Status Check(const Access& access) override {
+    asked.push_back(std::string(ResourceName(access.resource)) + ":" + std::string(access.name) +
+                    (access.write ? ":write" : ""));
+    if (std::find(refused.begin(), refused.end(), asked.back()) == refused.end()) {
+      return absl::OkStatus();
+    }
+    denials.push_back(asked.back());
+    return absl::PermissionDeniedError(asked.back());
+  }
   void RecordDenial(const Access& access) override {
     denials.push_back(std::string(ResourceName(access.resource)) + ":" + std::string(access.name));
   }
@@ -30,6 +38,8 @@ class RecordingGate final : public AccessGate {
     return static_cast<std::size_t>(std::count(denials.begin(), denials.end(), denial));
   }
 
+  std::vector<std::string> asked;
+  std::vector<std::string> refused;
   std::vector<std::string> denials;
 };
 

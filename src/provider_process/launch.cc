@@ -64,9 +64,9 @@ absl::StatusOr<SocketPair> MakePipe() {
 /// or file behind it, past the output limit.
 absl::StatusOr<UniqueFd> OpenInput(int input_fd) {
   if (input_fd < 0) {
-    UniqueFd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
-    if (!null) return ErrnoStatus(errno, "opening /dev/null");
-    return null;
+    // Not the host's /dev/null, whose mode and times an embedder's own id may change.
+    WAXVM_ASSIGN_OR_RETURN(SocketPair ended, MakePipe());
+    return std::move(ended.ours);
   }
   const int flags = fcntl(input_fd, F_GETFL);
   struct stat about {};
@@ -180,6 +180,7 @@ absl::StatusOr<ConfigMessage> ConfigMessage::Build(const LaunchRequest& request)
   config.root_bytes = request.root_bytes;
   if (request.host->notifications) config.flags |= WX_LISTENER;
   if (request.spec != nullptr && request.spec->random != nullptr) config.flags |= WX_RANDOM_DEVICES;
+  if (request.root_wanted) config.flags |= WX_ROOT_WANTED;
   config.rlimit_count =
       static_cast<std::uint32_t>(std::min<std::size_t>(request.rlimits.size(), WX_MAX_RLIMITS));
   std::copy_n(request.rlimits.begin(), config.rlimit_count, config.rlimits);
@@ -236,11 +237,18 @@ absl::Status AwaitReady(Sandbox& sandbox, const ConfigMessage& message, bool nee
     if (poll(watched.data(), watched.size(), -1) < 0 && errno != EINTR) {
       return ErrnoStatus(errno, "poll");
     }
-    const auto report = ReceiveReport(sandbox.control.get(), &sandbox.listener);
+    UniqueFd descriptor;
+    const auto report = ReceiveReport(sandbox.control.get(), &descriptor);
     if (report && report->kind == WX_FAILED) {
       return StepError(report->step, report->error, message.GrantName(report->item));
     }
+    if (report && report->kind == WX_ROOT) {
+      if (!descriptor) return StepError(WX_STEP_ROOT, EMFILE, {});
+      sandbox.root = std::move(descriptor);
+      continue;
+    }
     if (report && report->kind == WX_READY) {
+      sandbox.listener = std::move(descriptor);
       if (needs_listener && !sandbox.listener) return StepError(WX_STEP_LISTENER, EMFILE, {});
       return absl::OkStatus();
     }
@@ -322,8 +330,13 @@ absl::StatusOr<Sandbox> Launch(const LaunchRequest& request) {
   auto init =
       native ? SpawnNative(*spec, spawn.descriptors, message.config()) : SpawnStage(spec, spawn);
   if (!init.ok()) return init.status();
-  Sandbox sandbox{*std::move(init),      std::move(control.ours),   std::move(output.ours),
-                  std::move(error.ours), std::move(host_call.ours), UniqueFd()};
+  Sandbox sandbox{*std::move(init),
+                  std::move(control.ours),
+                  std::move(output.ours),
+                  std::move(error.ours),
+                  std::move(host_call.ours),
+                  UniqueFd(),
+                  UniqueFd()};
   control.theirs.reset();
   WAXVM_RETURN_IF_ERROR(AwaitReady(sandbox, message, request.host->notifications));
   return sandbox;
@@ -337,7 +350,7 @@ absl::Status StartProgram(const Sandbox& sandbox) {
   return errno == EPIPE ? absl::OkStatus() : ErrnoStatus(errno, "starting the program");
 }
 
-std::optional<wx_report> ReceiveReport(int control, UniqueFd* listener) {
+std::optional<wx_report> ReceiveReport(int control, UniqueFd* descriptor) {
   wx_report report{};
   iovec part{&report, sizeof report};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> space{};
@@ -354,7 +367,7 @@ std::optional<wx_report> ReceiveReport(int control, UniqueFd* listener) {
     int fd = -1;
     std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
     UniqueFd received(fd);
-    if (listener != nullptr) *listener = std::move(received);
+    if (descriptor != nullptr) *descriptor = std::move(received);
   }
   return report;
 }

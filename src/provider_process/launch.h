@@ -57,6 +57,7 @@ struct LaunchRequest {
   const std::vector<sock_filter>* filter = nullptr;
   std::vector<wx_rlimit> rlimits;
   std::uint64_t root_bytes = 0;
+  bool root_wanted = false;  ///< Sandbox::root is measured
   int cgroup = -1;
 };
 
@@ -68,6 +69,7 @@ struct Sandbox {
   UniqueFd error;
   UniqueFd host_call;
   UniqueFd listener;
+  UniqueFd root;  ///< of the in-memory file system, where it was wanted
 };
 
 /// Builds a sandbox. Errors: as setup_error.h; kAborted when it died without a word.
@@ -77,7 +79,7 @@ absl::StatusOr<Sandbox> Launch(const LaunchRequest& request);
 absl::Status StartProgram(const Sandbox& sandbox);
 
 /// The next report on the control socket, if one is there.
-std::optional<wx_report> ReceiveReport(int control, UniqueFd* listener = nullptr);
+std::optional<wx_report> ReceiveReport(int control, UniqueFd* descriptor = nullptr);
 
 }  // namespace waxvm::process
 

@@ -17,7 +17,6 @@
 
 #include "src/base/status.h"
 #include "src/image/program_rep.h"
-#include "src/provider_process/process_tree.h"
 #include "src/provider_process/setup_error.h"
 #include "waxvm/abi/host_call.h"
 
@@ -62,11 +61,11 @@ Fault FaultOfSignal(int signal) {
 
 unsigned OnlineCpus() { return static_cast<unsigned>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN))); }
 
-/// Bytes of files in the in-memory root, which are in no process's resident set.
-std::uint64_t RootBytes(pid_t init) {
+/// Bytes of files in the in-memory root, which are in no process's resident set. By descriptor: the
+/// program's own "/tmp" may be a granted folder.
+std::uint64_t RootBytes(int root) {
   struct statfs about {};
-  const std::string path = absl::StrFormat("/proc/%d/root/tmp", init);
-  if (statfs(path.c_str(), &about) != 0 || about.f_blocks == 0) return 0;
+  if (fstatfs(root, &about) != 0) return 0;
   return (about.f_blocks - about.f_bfree) * static_cast<std::uint64_t>(about.f_bsize);
 }
 
@@ -194,22 +193,29 @@ std::optional<Event> ProcessInstance::Sample(Clock::time_point now) {
     next = now + kCgroupPeriod;
   }
   if (limits_.cpu_time || samples_memory_) {
-    const auto sample = SampleTree(sandbox_.init.pid());
+    const auto sample = Look();
     if (sample && limits_.cpu_time) {
       const nanoseconds left = *limits_.cpu_time - sample->cpu_time;
       if (left <= nanoseconds(0)) return LimitReached{LimitKind::kCpuTime};
       // With all processors busy the rest cannot be used up sooner.
       next = std::min(next, now + std::max<nanoseconds>(left / OnlineCpus(), kShortestPeriod));
     }
-    if (sample && samples_memory_) {
-      const std::uint64_t bytes = sample->resident_bytes + RootBytes(sandbox_.init.pid());
-      sampled_peak_bytes_ = std::max(sampled_peak_bytes_, bytes);
-      if (bytes > *limits_.memory_bytes) return LimitReached{LimitKind::kMemory};
+    if (samples_memory_) {
+      if (sampled_peak_bytes_ > *limits_.memory_bytes) return LimitReached{LimitKind::kMemory};
       next = std::min(next, now + kMemoryPeriod);
     }
   }
   next_sample_ = next;
   return std::nullopt;
+}
+
+std::optional<TreeSample> ProcessInstance::Look() {
+  auto sample = SampleTree(sandbox_.init.pid());
+  if (samples_memory_) {
+    const std::uint64_t resident = sample ? sample->resident_bytes : 0;
+    sampled_peak_bytes_ = std::max(sampled_peak_bytes_, resident + RootBytes(sandbox_.root.get()));
+  }
+  return sample;
 }
 
 absl::StatusOr<std::optional<Event>> ProcessInstance::TakeReport() {
@@ -245,14 +251,10 @@ absl::StatusOr<Event> ProcessInstance::OnExit(const wx_report& report) {
   const int status = report.status;
   const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   usage_.cpu_time = nanoseconds(report.cpu_ns);
-  // With several processes, the largest one's figure is not the peak of them all.
+  // The processes are gone, the files are still there.
+  if (samples_memory_) Look();
   // The kernel counts in batches: a small program has none.
-  if (!refusals_.started_processes() && report.peak_bytes != 0) {
-    usage_.peak_memory_bytes = report.peak_bytes;
-  } else if (samples_memory_) {
-    usage_.peak_memory_bytes = sampled_peak_bytes_;
-  }
-  if (cgroup_) usage_.peak_memory_bytes = cgroup_->PeakBytes();
+  SetPeak(report.peak_bytes != 0 ? std::optional(report.peak_bytes) : std::nullopt);
   WAXVM_RETURN_IF_ERROR(output_.Drain());
   if (output_.limit_passed()) return Event(LimitReached{LimitKind::kOutput});
   if (MemoryExhausted(signal != 0 || WEXITSTATUS(status) != 0)) {
@@ -279,16 +281,21 @@ void ProcessInstance::KillAndMeasure() {
   // Looked at just before: of a pid namespace that is killed as a whole, the kernel adds nothing
   // to the use that wait() returns.
   if (state_ == State::kRunning) {
-    if (const auto sample = SampleTree(sandbox_.init.pid())) usage_.cpu_time = sample->cpu_time;
-    if (!refusals_.started_processes()) {
-      usage_.peak_memory_bytes = PeakOfOnlyChild(sandbox_.init.pid());
-    } else if (samples_memory_) {
-      usage_.peak_memory_bytes = sampled_peak_bytes_;
-    }
+    if (const auto sample = Look()) usage_.cpu_time = sample->cpu_time;
+    SetPeak(PeakOfOnlyChild(sandbox_.init.pid()));
   }
   state_ = State::kEnded;
   sandbox_.init.Kill();
   sandbox_.init.Wait();
+  if (cgroup_) usage_.peak_memory_bytes = cgroup_->PeakBytes();
+}
+
+void ProcessInstance::SetPeak(std::optional<std::uint64_t> of_first_process) {
+  // With several processes, the largest one's figure is not the peak of them all.
+  if (!refusals_.started_processes()) usage_.peak_memory_bytes = of_first_process;
+  if (samples_memory_) {
+    usage_.peak_memory_bytes = std::max(sampled_peak_bytes_, usage_.peak_memory_bytes.value_or(0));
+  }
   if (cgroup_) usage_.peak_memory_bytes = cgroup_->PeakBytes();
 }
 

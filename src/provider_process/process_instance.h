@@ -13,6 +13,7 @@
 #include "src/provider_process/launch.h"
 #include "src/provider_process/memory_cgroup.h"
 #include "src/provider_process/output_pump.h"
+#include "src/provider_process/process_tree.h"
 #include "src/provider_process/refusals.h"
 #include "waxvm/provider.h"
 
@@ -51,6 +52,9 @@ class ProcessInstance final : public Instance {
   /// Kills everything, delivers what was written before, and keeps the figures.
   absl::StatusOr<Event> End(Event event);
   void KillAndMeasure();
+  /// Looks at the processes and, where no cgroup bounds it, at the memory.
+  std::optional<TreeSample> Look();
+  void SetPeak(std::optional<std::uint64_t> of_first_process);
   absl::Status Deliver();
   bool MemoryExhausted(bool failed) const;
 

@@ -10,10 +10,15 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "src/base/status.h"
+#include "src/base/strings.h"
+#include "src/image/program_rep.h"
 #include "src/isolation/limits_check.h"
 #include "src/provider_process/launch.h"
 #include "src/provider_process/memory_cgroup.h"
@@ -114,6 +119,58 @@ absl::Status CheckSpec(const InstanceSpec& spec) {
   return absl::OkStatus();
 }
 
+/// Whether a walk along `path` from the root enters a granted folder, or is a granted file. The
+/// private root around them holds no links, so that the walk is that of the words.
+bool EntersGrant(const std::vector<FileMount>& mounts, std::string_view path) {
+  const auto is_place = [&](const std::string& place) {
+    return std::any_of(mounts.begin(), mounts.end(),
+                       [&](const FileMount& mount) { return mount.guest_path == place; });
+  };
+  if (is_place("/")) return true;
+  std::string at;
+  for (const absl::string_view part : absl::StrSplit(ToAbsl(path), '/', absl::SkipEmpty())) {
+    if (part == "..") {
+      at.resize(at.empty() ? 0 : at.rfind('/'));
+    } else if (part != ".") {
+      absl::StrAppend(&at, "/", part);
+    }
+    if (is_place(at)) return true;
+  }
+  return false;
+}
+
+absl::Status CheckInterpreter(const InstanceSpec& spec) {
+  if (spec.program.kind() == Program::Kind::kNative) return absl::OkStatus();
+  const internal::ProgramRep& program = spec.program.rep();
+  const std::optional<std::string>& interpreter = program.elf().interpreter;
+  if (!interpreter || EntersGrant(spec.mounts, *interpreter)) return absl::OkStatus();
+  return InvalidArgument(
+      "%s is dynamically linked (it asks for %s), which is in no granted folder; grant the folders "
+      "it needs, or link it statically",
+      program.name(), *interpreter);
+}
+
+/// `spec` without the grants that its gate refuses. What is inside cannot be asked for one by one:
+/// the host's kernel serves it.
+InstanceSpec WithoutRefusedGrants(InstanceSpec spec) {
+  if (spec.gate == nullptr) return spec;
+  const auto passes = [&](const FileMount& mount, bool write) {
+    return spec.gate->Check({Resource::kFile, mount.guest_path, write}).ok();
+  };
+  std::vector<FileMount> mounts;
+  for (FileMount& mount : spec.mounts) {
+    const bool writable = mount.rights == Rights::kReadWrite && passes(mount, true);
+    mount.rights = writable ? Rights::kReadWrite : Rights::kReadOnly;
+    if (writable || passes(mount, false)) mounts.push_back(std::move(mount));
+  }
+  spec.mounts = std::move(mounts);
+  if (spec.random != nullptr && !spec.gate->Check({Resource::kRandom, "random"}).ok()) {
+    spec.random = nullptr;
+    spec.host_random = false;
+  }
+  return spec;
+}
+
 absl::StatusOr<Filter> ProcessProvider::FilterFor(const PolicyOptions& options) const {
   const std::lock_guard lock(mutex_);
   Filter& filter = filters_[options.Key()];
@@ -167,10 +224,12 @@ std::vector<LimitKind> ProcessProvider::EnforceableLimits() const {
   return limits;
 }
 
-absl::StatusOr<std::unique_ptr<Instance>> ProcessProvider::Create(const InstanceSpec& spec) {
+absl::StatusOr<std::unique_ptr<Instance>> ProcessProvider::Create(const InstanceSpec& asked) {
   WAXVM_RETURN_IF_ERROR(Available());
-  WAXVM_RETURN_IF_ERROR(CheckLimits("process", spec.limits, EnforceableLimits()));
-  WAXVM_RETURN_IF_ERROR(CheckSpec(spec));
+  WAXVM_RETURN_IF_ERROR(CheckLimits("process", asked.limits, EnforceableLimits()));
+  WAXVM_RETURN_IF_ERROR(CheckSpec(asked));
+  const InstanceSpec spec = WithoutRefusedGrants(asked);
+  WAXVM_RETURN_IF_ERROR(CheckInterpreter(spec));
   ProcessInstance::Parts parts;
   parts.limits = spec.limits;
   if (!parts.limits.processes) parts.limits.processes = kDefaultProcesses;
@@ -194,6 +253,7 @@ absl::StatusOr<std::unique_ptr<Instance>> ProcessProvider::Create(const Instance
   WAXVM_ASSIGN_OR_RETURN(const Filter filter, FilterFor(parts.policy));
   parts.stop = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!parts.stop) return ErrnoStatus(errno, "eventfd");
+  request.root_wanted = sampled;
   request.spec = &spec;
   request.host = &host_;
   request.filter = filter.get();

@@ -401,7 +401,39 @@ TEST_F(ProcessProviderTest, SaysWhatItIs) {
 TEST_F(ProcessProviderTest, ADynamicProgramNamesWhatIsMissing) {
   const Outcome outcome = RunGuest("true_dynamic");
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(outcome.status.message()), HasSubstr("interpreter"));
+  EXPECT_THAT(std::string(outcome.status.message()), HasSubstr("/lib64/ld-linux-x86-64.so.2"));
+  const absl::Status status = provider_->Create(InstanceSpec(Guest("true_dynamic"))).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << "before anything is made";
+}
+
+TEST_F(ProcessProviderTest, ADynamicProgramRunsWhereItsLoaderIsGranted) {
+  const auto grant = [&](const std::string& path) {
+    return RunGuest("true_dynamic", [=](InstanceSpec& spec) { spec.mounts = {Mount(path, path)}; });
+  };
+  const Outcome whole = grant("/");
+  EXPECT_EQ(whole.exit_code(), 0) << whole.status;
+  EXPECT_EQ(grant("/etc").status.code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(ProcessProviderTest, FilesInMemoryAreMeasuredUnderAnyGrant) {
+  const auto write_some = [](NativeContext&) {
+    const std::string block(24 << 20, 'x');
+    const int file = open("/tmp/file", O_CREAT | O_WRONLY, 0600);
+    return write(file, block.data(), block.size()) == static_cast<ssize_t>(block.size()) ? 0 : 1;
+  };
+  const auto bound = [](InstanceSpec& spec) { spec.limits.memory_bytes = 256 << 20; };
+  const Outcome inside = Run(write_some, bound);
+  ASSERT_EQ(inside.exit_code(), 0) << inside.limit();
+  if (inside.usage.peak_memory_bytes) {
+    EXPECT_GE(*inside.usage.peak_memory_bytes, 24u << 20);
+  }
+  // What lies on the host's file system is not the program's memory.
+  const Outcome granted = RunGuest("true_musl", [&](InstanceSpec& spec) {
+    bound(spec);
+    spec.mounts = {Mount("/usr", "/tmp")};
+  });
+  EXPECT_EQ(granted.exit_code(), 0) << granted.limit();
+  EXPECT_LT(granted.usage.peak_memory_bytes.value_or(0), 16u << 20);
 }
 
 }  // namespace

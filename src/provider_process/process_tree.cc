@@ -79,6 +79,14 @@ bool ListChildren(pid_t pid, std::vector<pid_t>& out) {
   return true;
 }
 
+std::optional<std::uint64_t> CountEntries(const std::string& folder) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(folder.c_str()), &closedir);
+  if (entries == nullptr) return std::nullopt;
+  std::uint64_t count = 0;
+  while (const dirent* entry = readdir(entries.get())) count += entry->d_name[0] != '.';
+  return count;
+}
+
 std::chrono::nanoseconds FromTicks(std::uint64_t ticks) {
   const auto per_second = static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
   return std::chrono::nanoseconds(ticks * (1'000'000'000 / per_second));
@@ -127,8 +135,10 @@ std::optional<TreeSample> SampleTree(pid_t init) {
 std::optional<std::uint64_t> CountDescriptors(pid_t pid) {
   struct stat about {};
   const std::string path = absl::StrFormat("/proc/%d/fd", pid);
-  if (stat(path.c_str(), &about) != 0 || about.st_size <= 0) return std::nullopt;
-  return static_cast<std::uint64_t>(about.st_size);
+  if (stat(path.c_str(), &about) != 0) return std::nullopt;
+  if (about.st_size > 0) return static_cast<std::uint64_t>(about.st_size);
+  // Before Linux 6.2 the folder has no size.
+  return CountEntries(path);
 }
 
 }  // namespace waxvm::process

@@ -28,8 +28,7 @@ std::optional<std::uint64_t> PeakOfOnlyChild(pid_t init);
 /// CPU time of one process alone; zero when it is gone.
 std::chrono::nanoseconds ProcessCpuTime(pid_t pid);
 
-/// Descriptors that process or thread `pid` holds; empty where the kernel does not tell (before
-/// 6.2).
+/// Descriptors that process or thread `pid` holds; empty where they cannot be seen.
 std::optional<std::uint64_t> CountDescriptors(pid_t pid);
 
 }  // namespace waxvm::process

@@ -25,6 +25,11 @@ constexpr std::chrono::milliseconds kStartTime{2};
 // How long a full tree is taken to stay full: a fork bomb must not make the host count at its pace.
 constexpr std::chrono::milliseconds kFullTime{5};
 
+Resource AskedBy(int number) {
+  if (number == SYS_getrandom) return Resource::kRandom;
+  return number == SYS_adjtimex ? Resource::kClock : Resource::kSystemCall;
+}
+
 }  // namespace
 
 Refusals::Refusals(UniqueFd listener, const RefusalOptions& options)
@@ -63,11 +68,8 @@ Refusals::Answer Refusals::Decide(pid_t task, const seccomp_data& call) {
 }
 
 Refusals::Answer Refusals::Refuse(int number) {
-  const bool random = number == SYS_getrandom;
-  const std::string name = random ? "getrandom" : SystemCallName(number);
-  if (options_.gate != nullptr) {
-    options_.gate->RecordDenial({random ? Resource::kRandom : Resource::kSystemCall, name});
-  }
+  const std::string name = SystemCallName(number);
+  if (options_.gate != nullptr) options_.gate->RecordDenial({AskedBy(number), name});
   return {RefusalErrno(number)};
 }
 

@@ -55,6 +55,12 @@ void wx_report_failure(uint32_t step, long result, int item) {
   send_report(&report, -1);
 }
 
+void wx_report_root(int root) {
+  struct wx_report report = {0};
+  report.kind = WX_ROOT;
+  send_report(&report, root);
+}
+
 static int failed(uint32_t step, long result) {
   wx_report_failure(step, result, -1);
   return -1;

@@ -6,9 +6,10 @@
  *   embedder ── clone3 with new namespaces ──> pid 1: wx_sandbox_init, then wx_sandbox_reap
  *                                                └─ pid 2: wx_sandbox_enter, then the program
  *
- * The embedder sends one wx_config over the control socket (SOCK_SEQPACKET); pid 2 answers with a
- * wx_report of kind WX_READY that carries the seccomp listener, and waits for one byte; a failed
- * step answers WX_FAILED instead. When the program has ended, pid 1 sends WX_EXITED.
+ * The embedder sends one wx_config over the control socket (SOCK_SEQPACKET); pid 1 answers with a
+ * wx_report of kind WX_ROOT that carries the in-memory root, where it is wanted; pid 2 with one of
+ * kind WX_READY that carries the seccomp listener, and waits for one byte; a failed step answers
+ * WX_FAILED instead. When the program has ended, pid 1 sends WX_EXITED.
  */
 #ifndef WAXVM_SRC_PROVIDER_PROCESS_SANDBOX_H_
 #define WAXVM_SRC_PROVIDER_PROCESS_SANDBOX_H_
@@ -89,7 +90,8 @@ struct wx_rlimit {
 };
 
 enum { WX_MAX_CONFIG = 192 * 1024, WX_MAX_RLIMITS = 16 };
-enum { WX_RANDOM_DEVICES = 1, WX_LISTENER = 2 };
+/* WX_ROOT_WANTED: the embedder measures the in-memory root and is sent a descriptor of it. */
+enum { WX_RANDOM_DEVICES = 1, WX_LISTENER = 2, WX_ROOT_WANTED = 4 };
 
 /* Offsets are from the start of this structure. */
 struct wx_config {
@@ -105,7 +107,7 @@ struct wx_config {
   struct wx_rlimit rlimits[WX_MAX_RLIMITS];
 };
 
-enum wx_report_kind { WX_READY = 1, WX_FAILED = 2, WX_EXITED = 3 };
+enum wx_report_kind { WX_READY = 1, WX_FAILED = 2, WX_EXITED = 3, WX_ROOT = 4 };
 
 struct wx_report {
   uint32_t kind;
@@ -158,6 +160,7 @@ int wx_sandbox_enter(const struct wx_config* config);
 __attribute__((noreturn)) void wx_sandbox_reap(long program);
 
 void wx_report_failure(uint32_t step, long result, int item);
+void wx_report_root(int root);
 __attribute__((noreturn)) void wx_exit(int code);
 
 /* Pieces of wx_sandbox_init; each reports its own failure. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Builds the program's root: an in-memory file system with /tmp and a few devices, and the granted
- * folders. Everything of the host is opened and cloned before the old root goes away; everything is
- * attached after that, so that no path of a grant can lead back out. There is no /proc: its mount
- * shows the host's settings and hardware, and what hides them takes more trust than it is worth. */
+ * folders. Everything of the host is opened and cloned before it is attached; places are found name
+ * by name, below their folder and without links, so that no path of a grant can lead out. There is
+ * no /proc: its mount shows the host's settings and hardware, and what hides them takes more trust
+ * than it is worth. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -49,8 +50,6 @@ struct builder {
   size_t mount_info_bytes;
   uint64_t root_device; /* of the in-memory file system */
   int root;             /* its top */
-  int blank_directory;  /* clones of an empty folder and file in it */
-  int blank_file;
 };
 
 static int failed(uint32_t step, long result, int item) {
@@ -230,9 +229,9 @@ static int cover_submounts(const struct builder* b, int item) {
     long result = describe(target, &about);
     if (result == 0) {
       const int is_directory = (about.stx_mode & kFormat) == kDirectory;
-      const long blank =
-          clone_tree(is_directory ? b->blank_directory : b->blank_file, "", AT_EMPTY_PATH);
-      result = blank < 0 ? blank : attach(blank, target);
+      const long blank = clone_tree(b->root, is_directory ? "blank" : "blank_file", 0);
+      result = blank < 0 ? blank : set_attributes(blank, MOUNT_ATTR_RDONLY);
+      if (result == 0) result = attach(blank, target);
       if (blank >= 0) wx_syscall1(SYS_close, blank);
     }
     wx_syscall1(SYS_close, target);
@@ -320,10 +319,6 @@ static int use_granted_root(const struct builder* b) {
 static int make_blanks(struct builder* b) {
   long result = wx_syscall3(SYS_mkdirat, b->root, (long)"blank", 0555);
   if (result == 0) result = wx_syscall4(SYS_mknodat, b->root, (long)"blank_file", 0100444, 0);
-  b->blank_directory = (int)clone_tree(b->root, "blank", 0);
-  b->blank_file = (int)clone_tree(b->root, "blank_file", 0);
-  if (result == 0) result = set_attributes(b->blank_directory, MOUNT_ATTR_RDONLY);
-  if (result == 0) result = set_attributes(b->blank_file, MOUNT_ATTR_RDONLY);
   return result < 0 ? failed(WX_STEP_ROOT, result, -1) : 0;
 }
 
@@ -331,9 +326,6 @@ static int make_blanks(struct builder* b) {
 static void remove_blanks(const struct builder* b) {
   wx_syscall3(SYS_unlinkat, b->root, (long)"blank", AT_REMOVEDIR);
   wx_syscall3(SYS_unlinkat, b->root, (long)"blank_file", 0);
-  wx_syscall1(SYS_close, b->blank_directory);
-  wx_syscall1(SYS_close, b->blank_file);
-  wx_syscall1(SYS_close, b->root);
 }
 
 /* The old root is stacked below the new one and taken away from there: no path leads to it. */
@@ -344,15 +336,13 @@ static int change_root(void) {
   return result < 0 ? failed(WX_STEP_PIVOT, result, -1) : 0;
 }
 
+/* Before the root changes: a mount can only be cloned while it is in this namespace, and a private
+ * root that a granted one replaces is not there after that. */
 static int attach_all(struct builder* b) {
-  if (b->config->mount_count == 0) return change_root();
-  b->root = (int)wx_syscall4(SYS_openat, AT_FDCWD, (long)".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-  if (b->root < 0) return failed(WX_STEP_ROOT, b->root, -1);
   if (make_blanks(b) != 0) return -1;
   const char* guest = (const char*)b->config + b->mounts[0].guest_path;
   const int granted_root = guest[0] == '/' && guest[1] == 0;
   if (granted_root && use_granted_root(b) != 0) return -1;
-  if (change_root() != 0) return -1;
   if (attach_grants(b, granted_root ? 1 : 0) != 0) return -1;
   remove_blanks(b);
   return 0;
@@ -375,7 +365,17 @@ int wx_build_root(const struct wx_config* config) {
   if (open_devices(&b) != 0) return -1;
   result = mount_root(&b);
   if (result < 0) return failed(WX_STEP_ROOT, result, -1);
-  if (populate_root(&b) != 0 || attach_all(&b) != 0) return -1;
+  if (populate_root(&b) != 0) return -1;
+  const int root_wanted = (config->flags & WX_ROOT_WANTED) != 0;
+  if (root_wanted || config->mount_count != 0) {
+    result = wx_syscall4(SYS_openat, AT_FDCWD, (long)".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    if (result < 0) return failed(WX_STEP_ROOT, result, -1);
+    b.root = (int)result;
+    if (root_wanted) wx_report_root(b.root);
+    if (config->mount_count != 0 && attach_all(&b) != 0) return -1;
+    wx_syscall1(SYS_close, b.root);
+  }
+  if (change_root() != 0) return -1;
   if (b.mount_info != NULL) wx_syscall2(SYS_munmap, (long)b.mount_info, kMountInfoBytes);
   return 0;
 }

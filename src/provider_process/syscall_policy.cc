@@ -2,6 +2,7 @@
 #include "src/provider_process/syscall_policy.h"
 
 #include <fcntl.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -18,8 +19,8 @@
 #include <cstdlib>
 #include <memory>
 
-#include "src/base/status.h"
-#include "src/base/unique_fd.h"
+#include "absl/strings/str_format.h"
+#include "src/provider_process/filter_program.h"
 
 namespace waxvm::process {
 namespace {
@@ -131,91 +132,42 @@ constexpr int kPrctls[] = {PR_SET_NAME,
                            PR_GET_THP_DISABLE,
                            PR_GET_SECCOMP};
 
-constexpr std::uint64_t kNewNamespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS |
+constexpr std::uint32_t kNewNamespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS |
                                          CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
 
 constexpr unsigned kSocketKind = 0xf;
 constexpr int kFirstUnknownCall = 451;
 
-/// The low half of an argument, which is all that the kernel reads of an int.
-scmp_arg_cmp Is(unsigned argument, std::uint32_t value, std::uint32_t mask = 0xffffffff) {
-  return {argument, SCMP_CMP_MASKED_EQ, mask, value};
+void AllowOpening(FilterTable& table) {
+  for (const int number : kOpening) table.allowed[number];
+  std::vector<std::uint32_t>& commands = table.allowed[SYS_fcntl][0].values;
+  commands.insert(commands.end(), {F_DUPFD, F_DUPFD_CLOEXEC});
+  table.allowed[SYS_socketpair] = {{.argument = 0, .values = {AF_UNIX}},
+                                   {1, {SOCK_STREAM, SOCK_SEQPACKET}, kSocketKind}};
 }
 
-class FilterBuilder {
- public:
-  explicit FilterBuilder(std::uint32_t refuse) : context_(seccomp_init(refuse), &seccomp_release) {}
-
-  bool valid() const { return context_ != nullptr; }
-
-  template <typename... Compare>
-  void Rule(std::uint32_t action, int number, Compare... compare) {
-    Note(seccomp_rule_add(context_.get(), action, number, sizeof...(compare), compare...));
-  }
-  void Allow(int number) { Rule(SCMP_ACT_ALLOW, number); }
-  void Attribute(scmp_filter_attr attribute, std::uint32_t value) {
-    Note(seccomp_attr_set(context_.get(), attribute, value));
-  }
-  absl::StatusOr<std::vector<sock_filter>> Export();
-
- private:
-  void Note(int result) {
-    if (result < 0 && error_ == 0) error_ = -result;
-  }
-
-  std::unique_ptr<void, decltype(&seccomp_release)> context_;
-  int error_ = 0;
-};
-
-absl::StatusOr<std::vector<sock_filter>> FilterBuilder::Export() {
-  const UniqueFd file(memfd_create("waxvm-filter", MFD_CLOEXEC));
-  if (!file) return ErrnoStatus(errno, "memfd_create for the seccomp filter");
-  Note(seccomp_export_bpf(context_.get(), file.get()));
-  if (error_ != 0) return ErrnoStatus(error_, "building the seccomp filter");
-  const off_t bytes = lseek(file.get(), 0, SEEK_END);
-  std::vector<sock_filter> code(static_cast<std::size_t>(bytes) / sizeof(sock_filter));
-  const std::size_t size = code.size() * sizeof(sock_filter);
-  if (pread(file.get(), code.data(), size, 0) != static_cast<ssize_t>(size)) {
-    return Internal("the seccomp filter of %d bytes could not be read back", bytes);
-  }
-  return code;
+void AllowForks(FilterTable& table) {
+  table.allowed[SYS_fork];
+  table.allowed[SYS_vfork];
+  table.allowed[SYS_clone] = {{0, {0}, kNewNamespaces}};
 }
 
-void AllowOpening(FilterBuilder& filter) {
-  for (const int number : kOpening) filter.Allow(number);
-  for (const unsigned command : {unsigned{F_DUPFD}, unsigned{F_DUPFD_CLOEXEC}}) {
-    filter.Rule(SCMP_ACT_ALLOW, SYS_fcntl, Is(1, command));
-  }
-  for (const unsigned kind : {unsigned{SOCK_STREAM}, unsigned{SOCK_SEQPACKET}}) {
-    filter.Rule(SCMP_ACT_ALLOW, SYS_socketpair, Is(0, AF_UNIX), Is(1, kind, kSocketKind));
-  }
+template <typename Values>
+ArgumentTest IsOneOf(unsigned argument, const Values& values) {
+  ArgumentTest test{.argument = argument, .values = {}};
+  for (const auto value : values) test.values.push_back(static_cast<std::uint32_t>(value));
+  return test;
 }
 
-void AllowForks(FilterBuilder& filter) {
-  filter.Allow(SYS_fork);
-  filter.Allow(SYS_vfork);
-  filter.Rule(SCMP_ACT_ALLOW, SYS_clone, SCMP_A0_64(SCMP_CMP_MASKED_EQ, kNewNamespaces, 0));
-}
-
-void AllowByArgument(FilterBuilder& filter) {
-  for (const unsigned request : kIoctls) {
-    filter.Rule(SCMP_ACT_ALLOW, SYS_ioctl, Is(1, request));
-  }
-  for (const unsigned command : kFcntls) {
-    filter.Rule(SCMP_ACT_ALLOW, SYS_fcntl, Is(1, command));
-  }
-  for (const int option : kPrctls) {
-    filter.Rule(SCMP_ACT_ALLOW, SYS_prctl, Is(0, static_cast<unsigned>(option)));
-  }
-  for (const unsigned persona : {0u, 0xffffffffu, unsigned{ADDR_NO_RANDOMIZE}}) {
-    filter.Rule(SCMP_ACT_ALLOW, SYS_personality, Is(0, persona));
-  }
-  for (const unsigned type : {unsigned{S_IFREG}, unsigned{S_IFIFO}, 0u}) {
-    filter.Rule(SCMP_ACT_ALLOW, SYS_mknod, Is(1, type, S_IFMT));
-    filter.Rule(SCMP_ACT_ALLOW, SYS_mknodat, Is(2, type, S_IFMT));
-  }
+void AllowByArgument(FilterTable& table) {
+  table.allowed[SYS_ioctl] = {IsOneOf(1, kIoctls)};
+  table.allowed[SYS_fcntl] = {IsOneOf(1, kFcntls)};
+  table.allowed[SYS_prctl] = {IsOneOf(0, kPrctls)};
+  table.allowed[SYS_personality] = {{.argument = 0, .values = {0, 0xffffffff, ADDR_NO_RANDOMIZE}}};
+  table.allowed[SYS_mknod] = {{1, {S_IFREG, S_IFIFO, 0}, S_IFMT}};
+  table.allowed[SYS_mknodat] = {{2, {S_IFREG, S_IFIFO, 0}, S_IFMT}};
   // Its own limits only: pid 1 runs under the same id.
-  filter.Rule(SCMP_ACT_ALLOW, SYS_prlimit64, Is(0, 0u));
+  table.allowed[SYS_prlimit64] = {{.argument = 0, .values = {0}}};
 }
 
 template <typename Table>
@@ -226,26 +178,25 @@ bool Contains(const Table& table, int number) {
 }  // namespace
 
 absl::StatusOr<std::vector<sock_filter>> BuildFilter(const PolicyOptions& options) {
-  FilterBuilder filter(options.notify ? SCMP_ACT_NOTIFY : SCMP_ACT_ERRNO(ENOSYS));
-  if (!filter.valid()) return Unavailable("libseccomp cannot build a filter on this kernel");
+  FilterTable table;
   // Every other entry into the kernel (int 0x80, x32) has no calls at all. The reserved number of
   // host calls is one of these.
-  filter.Attribute(SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(ENOSYS));
-  filter.Attribute(SCMP_FLTATR_CTL_OPTIMIZE, 2);
-  for (const int number : kAllowed) filter.Allow(number);
+  table.unknown = SECCOMP_RET_ERRNO | ENOSYS;
+  table.refuse = options.notify ? SECCOMP_RET_USER_NOTIF : table.unknown;
+  for (const int number : kAllowed) table.allowed[number];
   // fchmodat2 is newer than Debian 12's kernel headers.
-  filter.Allow(452);
-  AllowByArgument(filter);
+  table.allowed[452];
+  AllowByArgument(table);
   // clone3 hides its flags behind a pointer, which a filter cannot check; C libraries fall back to
   // clone, so it is not worth a line in the report.
-  if (options.notify) filter.Rule(SCMP_ACT_ERRNO(ENOSYS), SYS_clone3);
+  table.absent = {SYS_clone3};
   if (!options.announce_opens) {
-    AllowOpening(filter);
-    if (!options.deny_memory_files) filter.Allow(SYS_memfd_create);
+    AllowOpening(table);
+    if (!options.deny_memory_files) table.allowed[SYS_memfd_create];
   }
-  if (!options.notify) AllowForks(filter);
-  if (options.random) filter.Allow(SYS_getrandom);
-  return filter.Export();
+  if (!options.notify) AllowForks(table);
+  if (options.random) table.allowed[SYS_getrandom];
+  return CompileFilter(table);
 }
 
 bool IsFork(int number, std::uint64_t flags) {

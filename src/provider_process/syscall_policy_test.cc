@@ -13,8 +13,11 @@
 
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <random>
 
 #include "gtest/gtest.h"
+#include "src/provider_process/filter_program.h"
 #include "waxvm/abi/host_call.h"
 
 namespace waxvm::process {
@@ -77,6 +80,54 @@ class SyscallPolicyTest : public ::testing::Test {
 
   std::vector<sock_filter> code_;
 };
+
+TEST(FilterProgramTest, EveryNumberGetsItsVerdict) {
+  constexpr std::uint32_t kRefused = SECCOMP_RET_ERRNO | EPERM, kUnknown = SECCOMP_RET_ERRNO | 1000;
+  std::minstd_rand random(1);
+  for (int round = 0; round < 200; ++round) {
+    FilterTable table{.refuse = kRefused, .unknown = kUnknown, .absent = {}, .allowed = {}};
+    const unsigned density = random() % 8 + 1;
+    std::map<int, std::uint32_t> verdicts;
+    for (int number = 0; number < 300; ++number) {
+      verdicts[number] = kRefused;
+      if (random() % 16 < density) {
+        table.allowed[number];
+        verdicts[number] = SECCOMP_RET_ALLOW;
+      } else if (random() % 64 == 0) {
+        table.absent.push_back(number);
+        verdicts[number] = kUnknown;
+      }
+    }
+    const auto code = CompileFilter(table);
+    ASSERT_TRUE(code.ok()) << code.status();
+    verdicts[300] = verdicts[0x3fffffff] = kRefused;
+    verdicts[0x40000000] = verdicts[0x7fffffff] = verdicts[-1] = kUnknown;
+    for (const auto& [number, verdict] : verdicts) {
+      ASSERT_EQ(Evaluate(*code, {number, AUDIT_ARCH_X86_64, 0, {}}), verdict) << number;
+      ASSERT_EQ(Evaluate(*code, {number, AUDIT_ARCH_I386, 0, {}}), kUnknown) << number;
+    }
+  }
+}
+
+TEST(FilterProgramTest, AllTestsOfACallMustPass) {
+  FilterTable table{.refuse = 1, .unknown = 2, .absent = {}, .allowed = {}};
+  table.allowed[7] = {{0, {3, 4}}, {5, {0x10, 0x20}, 0xf0}};
+  const auto code = CompileFilter(table);
+  ASSERT_TRUE(code.ok()) << code.status();
+  const auto verdict = [&](std::uint64_t first, std::uint64_t last) {
+    return Evaluate(*code, {7, AUDIT_ARCH_X86_64, 0, {first, 0, 0, 0, 0, last}});
+  };
+  EXPECT_EQ(verdict(3, 0x1f), SECCOMP_RET_ALLOW);
+  EXPECT_EQ(verdict(0xff00000004, 0xff00000020), SECCOMP_RET_ALLOW) << "the low half counts";
+  EXPECT_EQ(verdict(5, 0x10), 1u);
+  EXPECT_EQ(verdict(3, 0x30), 1u);
+}
+
+TEST(FilterProgramTest, ATableTooLargeForItsJumpsIsRefused) {
+  FilterTable table;
+  for (int number = 0; number < 2000; number += 2) table.allowed[number] = {{0, {1, 2, 3}}};
+  EXPECT_EQ(CompileFilter(table).status().code(), absl::StatusCode::kInternal);
+}
 
 TEST_F(SyscallPolicyTest, TheReservedNumberAndForeignEntriesDoNotExist) {
   Build({});
