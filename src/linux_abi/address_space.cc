@@ -25,6 +25,8 @@ constexpr std::uint64_t kEagerBytes = std::uint64_t{256} << 10;
 // No single step takes more than this share of the memory left, so that what is handed out and
 // never touched stays a few percent of the limit.
 constexpr std::uint64_t kShareOfFree = 64;
+// A share of the limit below which taking back untouched pages is not worth a walk over all.
+constexpr std::uint64_t kWorthReclaiming = 128;
 
 bool IsPageAligned(std::uint64_t value) { return value % kPageBytes == 0; }
 
@@ -79,14 +81,19 @@ std::uint64_t AddressSpace::FindFree(std::uint64_t bytes, std::uint64_t hint) {
   if (hint != 0 && hint <= kUserEnd - bytes && IsFree(hint, hint + bytes)) return hint;
   // Large mappings are aligned so that large pages fit.
   const std::uint64_t alignment = bytes >= kLargeBytes ? kLargeBytes : kPageBytes;
-  std::uint64_t top = kMapTop;
-  for (auto area = areas_.lower_bound(kMapTop);; --area) {
+  std::uint64_t top = search_top_;
+  bool passed_a_gap = false;
+  for (auto area = areas_.lower_bound(search_top_);; --area) {
     const std::uint64_t floor =
         area == areas_.begin() ? kUserStart : std::max(kUserStart, std::prev(area)->second.end);
     if (top >= floor && top - floor >= bytes) {
       const std::uint64_t start = (top - bytes) & ~(alignment - 1);
-      if (start >= floor) return start;
+      if (start >= floor) {
+        if (!passed_a_gap && start + bytes == top) search_top_ = start;
+        return start;
+      }
     }
+    passed_a_gap |= top > floor;
     if (area == areas_.begin()) return 0;
     top = std::min(top, std::prev(area)->first);
   }
@@ -123,6 +130,7 @@ void AddressSpace::Erase(std::uint64_t start, std::uint64_t end) {
   SplitAt(start);
   SplitAt(end);
   areas_.erase(areas_.lower_bound(start), areas_.lower_bound(end));
+  search_top_ = std::min(kMapTop, std::max(search_top_, end));
   mapper_.Unmap(start, end - start);
 }
 
@@ -146,7 +154,7 @@ std::int64_t AddressSpace::Map(std::uint64_t address, std::uint64_t bytes, PageR
     if (start == 0) return -ENOMEM;
   }
   const std::uint64_t end = start + *length;
-  Insert(start, {.end = end, .rights = rights, .kind = kind, .fault_around = kFirstFaultAround});
+  Insert(start, {.end = end, .rights = rights, .kind = kind});
   if ((kind == Kind::kAnonymous || kind == Kind::kImage) && !rights.none())
     PopulateEagerly(start, end, rights);
   return static_cast<std::int64_t>(start);
@@ -206,10 +214,7 @@ std::int64_t AddressSpace::Remap(std::uint64_t address, std::uint64_t old_bytes,
     }
     const auto new_end = RangeEnd(address, *new_length);
     if (new_end && IsFree(*old_end, *new_end)) {
-      Insert(*old_end, {.end = *new_end,
-                        .rights = kept.rights,
-                        .kind = kept.kind,
-                        .fault_around = kFirstFaultAround});
+      Insert(*old_end, {.end = *new_end, .rights = kept.rights, .kind = kept.kind});
       return static_cast<std::int64_t>(address);
     }
     if (!may_move) return -ENOMEM;
@@ -229,10 +234,7 @@ std::int64_t AddressSpace::Remap(std::uint64_t address, std::uint64_t old_bytes,
   const std::uint64_t moved = std::min(*old_length, *new_length);
   if (!mapper_.Move(address, target, moved)) return -ENOMEM;
   Erase(address, *old_end);
-  Insert(target, {.end = target + *new_length,
-                  .rights = kept.rights,
-                  .kind = kept.kind,
-                  .fault_around = kFirstFaultAround});
+  Insert(target, {.end = target + *new_length, .rights = kept.rights, .kind = kept.kind});
   return static_cast<std::int64_t>(target);
 }
 
@@ -261,9 +263,7 @@ std::uint64_t AddressSpace::MoveHeapEnd(std::uint64_t address) {
     if (!IsFree(old_end, new_end) || new_end - heap_start_ > kMaxAccessibleBytes || !ReserveAreas())
       return heap_end_;
     const PageRights rights{.read = true, .write = true};
-    Insert(
-        old_end,
-        {.end = new_end, .rights = rights, .kind = Kind::kHeap, .fault_around = kFirstFaultAround});
+    Insert(old_end, {.end = new_end, .rights = rights, .kind = Kind::kHeap});
     PopulateEagerly(old_end, new_end, rights);
   } else if (new_end < old_end) {
     Erase(new_end, old_end);
@@ -277,16 +277,30 @@ bool AddressSpace::PopulateEagerly(std::uint64_t start, std::uint64_t end, PageR
   return mapper_.Populate(start, end - start, rights);
 }
 
-bool AddressSpace::PopulateAround(std::uint64_t address, Areas::iterator area) {
+bool AddressSpace::PopulateAround(std::uint64_t address, Areas::iterator entry) {
+  Area& area = entry->second;
+  // Whoever touches page after page gets twice as much every time; whoever touches here and there
+  // gets the one page.
+  const bool adjacent = address >= area.window_start - std::min(area.window_start, kLargeBytes) &&
+                        address < area.window_end + kLargeBytes;
+  if (area.window_end == 0)
+    area.fault_around = kFirstFaultAround;
+  else
+    area.fault_around = adjacent ? std::min(2 * area.fault_around, kLargeBytes) : kPageBytes;
   const std::uint64_t share = std::bit_floor(mapper_.FreeBytes() / kShareOfFree + 1);
   const std::uint64_t window =
-      std::clamp(std::min(area->second.fault_around, share), kPageBytes, kLargeBytes);
-  area->second.fault_around = std::min(2 * window, kLargeBytes);
-  const std::uint64_t start = std::max(area->first, address & ~(window - 1));
-  const std::uint64_t end = std::min(area->second.end, (address & ~(window - 1)) + window);
-  if (mapper_.Populate(start, end - start, area->second.rights)) return true;
-  // The window did not fit; the one page may have.
-  if (mapper_.Populate(PageFloor(address), kPageBytes, area->second.rights)) return true;
+      std::clamp(std::min(area.fault_around, share), kPageBytes, kLargeBytes);
+  const std::uint64_t start = std::max(entry->first, address & ~(window - 1));
+  const std::uint64_t end = std::min(area.end, (address & ~(window - 1)) + window);
+  area.window_start = start;
+  area.window_end = end;
+  if (mapper_.Populate(start, end - start, area.rights)) return true;
+  // The window did not fit; the one page may have, or may after what nobody touched is taken back.
+  // Where that is little, the limit is met: looking again and again would cost more than it gains.
+  if (mapper_.Populate(PageFloor(address), kPageBytes, area.rights)) return true;
+  if (mapper_.ReclaimUntouched() >= account_.limit_bytes() / kWorthReclaiming &&
+      mapper_.Populate(PageFloor(address), kPageBytes, area.rights))
+    return true;
   out_of_memory_ = true;
   return false;
 }

@@ -15,6 +15,17 @@
 
 namespace waxvm::linux_abi {
 
+/// Where things go. The first 64 KiB are the machine's own.
+inline constexpr std::uint64_t kUserStart = 0x10000;
+inline constexpr std::uint64_t kUserEnd = 0x7ffffffff000;
+inline constexpr std::uint64_t kStackTop = 0x7fffffff0000;
+inline constexpr std::uint64_t kStackBytes = std::uint64_t{8} << 20;
+/// Below the stack, as Linux's stack_guard_gap.
+inline constexpr std::uint64_t kStackGuardBytes = std::uint64_t{1} << 20;
+inline constexpr std::uint64_t kMapTop = kStackTop - kStackBytes - kStackGuardBytes;
+/// Where a position-independent executable is loaded; aligned for segments that want 2 MiB.
+inline constexpr std::uint64_t kRelocatedBase = 0x555555400000;
+
 /// The ranges a process has mapped, with the rights it asked for, and the only way from the host
 /// into its memory. Pages come into being when they are first touched, by the guest (HandleFault)
 /// or by a system call on its behalf. Errors are negated errno values, as in the kernel ABI.
@@ -79,8 +90,10 @@ class AddressSpace {
     std::uint64_t end = 0;
     PageRights rights;
     Kind kind = Kind::kAnonymous;
-    /// Bytes to make present around the next fault; doubles with every fault.
+    /// Bytes made present around the last fault, and where that was; 0: there was none.
     std::uint64_t fault_around = 0;
+    std::uint64_t window_start = 0;
+    std::uint64_t window_end = 0;
   };
   using Areas = std::map<std::uint64_t, Area>;
 
@@ -105,19 +118,10 @@ class AddressSpace {
   Areas areas_;
   std::uint64_t heap_start_ = 0;
   std::uint64_t heap_end_ = 0;
+  /// Everything from here up to kMapTop is taken: where the search for room begins.
+  std::uint64_t search_top_ = kMapTop;
   bool out_of_memory_ = false;
 };
-
-/// Where things go. The first 64 KiB are the machine's own.
-inline constexpr std::uint64_t kUserStart = 0x10000;
-inline constexpr std::uint64_t kUserEnd = 0x7ffffffff000;
-inline constexpr std::uint64_t kStackTop = 0x7fffffff0000;
-inline constexpr std::uint64_t kStackBytes = std::uint64_t{8} << 20;
-/// Below the stack, as Linux's stack_guard_gap.
-inline constexpr std::uint64_t kStackGuardBytes = std::uint64_t{1} << 20;
-inline constexpr std::uint64_t kMapTop = kStackTop - kStackBytes - kStackGuardBytes;
-/// Where a position-independent executable is loaded; aligned for segments that want 2 MiB.
-inline constexpr std::uint64_t kRelocatedBase = 0x555555400000;
 
 }  // namespace waxvm::linux_abi
 

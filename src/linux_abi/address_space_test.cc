@@ -221,6 +221,16 @@ TEST_F(AddressSpaceTest, NumberOfAreasIsBoundedAndCharged) {
   EXPECT_EQ(MapFixed(kAt, kPage, kNone), kAt);
 }
 
+TEST_F(AddressSpaceTest, RoomIsFoundAgainWhereItWasGivenBack) {
+  constexpr std::int64_t kBytes = 4 * static_cast<std::int64_t>(kPage);
+  std::vector<std::int64_t> at;
+  for (int i = 0; i < 4; ++i) at.push_back(space_.Map(0, kBytes, kNone, Kind::kAnonymous, false));
+  EXPECT_EQ(at[3], at[0] - 3 * kBytes);
+  ASSERT_EQ(space_.Unmap(static_cast<std::uint64_t>(at[1]), kBytes), 0);
+  EXPECT_LT(space_.Map(0, 2 * kBytes, kNone, Kind::kAnonymous, false), at[3]) << "too small a gap";
+  EXPECT_EQ(space_.Map(0, kBytes, kNone, Kind::kAnonymous, false), at[1]);
+}
+
 TEST_F(AddressSpaceTest, StringsEndWhereTheyEnd) {
   MapFixed(kAt, 2 * kPage, kReadWrite);
   const std::string text(300, 'x');

@@ -56,6 +56,10 @@ class PageMapper {
   virtual std::size_t CopyFrom(std::uint64_t address, std::span<std::byte> to) const = 0;
   virtual std::size_t CopyTo(std::uint64_t address, std::span<const std::byte> from) = 0;
 
+  /// Takes back the frames of pages that were made present but never touched; such a page is
+  /// absent again. Returns the bytes gained.
+  virtual std::uint64_t ReclaimUntouched() = 0;
+
   /// Bytes of frames that can still be handed out.
   virtual std::uint64_t FreeBytes() const = 0;
 };

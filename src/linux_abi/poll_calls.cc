@@ -193,8 +193,11 @@ std::int64_t SelectDescriptors(Process& process, const SyscallArguments& argumen
                                Timeout timeout) {
   const auto asked = static_cast<std::int32_t>(arguments[0]);
   if (asked < 0) return -EINVAL;
+  // Linux looks at no more descriptors than its table has room for, which are 64 at first.
+  constexpr std::uint64_t kFirstTable = 64;
   const std::uint64_t count =
-      std::min<std::uint64_t>(static_cast<std::uint64_t>(asked), process.files().size());
+      std::min<std::uint64_t>(static_cast<std::uint64_t>(asked),
+                              std::max<std::uint64_t>(process.files().size(), kFirstTable));
   const std::array<std::uint64_t, 3> addresses = {arguments[1], arguments[2], arguments[3]};
   DescriptorSets sets(count);
   const std::int64_t read = sets.ReadFrom(process, addresses);

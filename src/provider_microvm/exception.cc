@@ -74,7 +74,7 @@ Fault PageFault(const vmm::Exit& exit, const vmm::UserRegisters& registers, Faul
   const char* reason = result == FaultResult::kStackGuard    ? "below the stack"
                        : result == FaultResult::kWrongRights ? "not allowed there"
                                                              : "not mapped";
-  fault.detail = absl::StrFormat("%s at %#x from rip %#x: %s", access, exit.address,
+  fault.detail = absl::StrFormat("%s at 0x%x from rip 0x%x: %s", access, exit.address,
                                  registers.general.rip, reason);
   return fault;
 }
@@ -84,7 +84,7 @@ Fault ExceptionFault(const vmm::Exit& exit, const vmm::UserRegisters& registers)
   Fault fault{.kind = meaning.kind, .signal = meaning.signal};
   fault.address = registers.general.rip;
   fault.registers = GeneralRegisters(registers);
-  fault.detail = absl::StrFormat("%s (vector %d, error code %#x) at rip %#x", meaning.name,
+  fault.detail = absl::StrFormat("%s (vector %d, error code 0x%x) at rip 0x%x", meaning.name,
                                  exit.vector, exit.error_code, registers.general.rip);
   return fault;
 }

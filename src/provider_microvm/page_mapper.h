@@ -33,6 +33,7 @@ class MachinePages final : public linux_abi::PageMapper {
   std::size_t CopyTo(std::uint64_t address, std::span<const std::byte> from) override {
     return machine_.pages().CopyTo(address, from);
   }
+  std::uint64_t ReclaimUntouched() override { return machine_.pages().ReclaimUntouched(); }
   std::uint64_t FreeBytes() const override { return machine_.memory().FreeBytes(); }
 
  private:

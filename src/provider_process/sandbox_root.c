@@ -215,6 +215,21 @@ static int populate_root(struct builder* b) {
   return 0;
 }
 
+/* Opens `path`, or the folder on the way to it that may not be searched. What lies behind such a
+ * folder is out of the program's reach as well, but its mode may change while the program runs: it
+ * is the folder that gets covered then. Shortens `path`. */
+static long open_reachable(long tree, char* path) {
+  for (;;) {
+    const long target = open_path(tree, path, RESOLVE_BENEATH);
+    if (target != -EACCES) return target;
+    char* slash = NULL;
+    for (char* at = path; *at != 0; ++at)
+      if (*at == '/') slash = at;
+    if (slash == NULL) return target;
+    *slash = 0;
+  }
+}
+
 /* Kernel interfaces mounted below a granted folder (its proc, sys, dev …) are hidden under an
  * empty folder or file of the private root. */
 static int cover_submounts(const struct builder* b, int item) {
@@ -222,7 +237,7 @@ static int cover_submounts(const struct builder* b, int item) {
   struct wx_mount_cursor cursor = {b->mount_info, b->mount_info_bytes, 0};
   char below[4096];
   while (wx_next_forbidden(&cursor, path, below, sizeof below)) {
-    const long target = open_path(b->tree[item], below, RESOLVE_BENEATH);
+    const long target = open_reachable(b->tree[item], below);
     if (target == -ENOENT || target == -ENOTDIR) continue; /* under what is covered already */
     if (target < 0) return failed(WX_STEP_GRANT_COVER, target, item);
     struct statx about;

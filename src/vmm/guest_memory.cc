@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/vmm/guest_memory.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 
 #include "src/base/status.h"
+#include "src/base/unique_fd.h"
 
 namespace waxvm::vmm {
 namespace {
@@ -127,6 +131,29 @@ void GuestMemory::DropMappings(GuestPhysical start, std::uint64_t bytes) {
   // while no access of another vCPU can fail in between (as it could with PROT_NONE).
   ::mprotect(At(start), bytes, PROT_READ | PROT_WRITE | PROT_EXEC);
   ::mprotect(At(start), bytes, PROT_READ | PROT_WRITE);
+}
+
+// Not mincore(), which cannot tell a page that was swapped out from one that never was.
+// Spec: Linux Documentation/admin-guide/mm/pagemap.rst.
+std::vector<bool> GuestMemory::TouchedFrames() const {
+  constexpr std::uint64_t kPresentOrSwapped = std::uint64_t{3} << 62;
+  std::vector<bool> touched(next_ / kPageBytes, true);
+  const UniqueFd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  if (!pagemap) return touched;
+  std::array<std::uint64_t, 4096> entries;
+  const std::uint64_t first = reinterpret_cast<std::uintptr_t>(memory_.data()) / kPageBytes;
+  for (std::size_t done = 0; done < touched.size();) {
+    const std::size_t wanted = std::min(entries.size(), touched.size() - done);
+    const ssize_t got = ::pread(pagemap.get(), entries.data(), wanted * sizeof entries[0],
+                                static_cast<off_t>((first + done) * sizeof entries[0]));
+    if (got <= 0) return touched;
+    const std::size_t count = static_cast<std::size_t>(got) / sizeof entries[0];
+    if (count == 0) return touched;
+    for (std::size_t i = 0; i < count; ++i)
+      touched[done + i] = (entries[i] & kPresentOrSwapped) != 0;
+    done += count;
+  }
+  return touched;
 }
 
 std::uint64_t GuestMemory::ResidentBytes() const {

@@ -54,6 +54,10 @@ class GuestMemory {
   /// Host address of a frame; stays inside the vmm module.
   std::byte* At(GuestPhysical address) const { return memory_.data() + address; }
 
+  /// For every frame handed out so far, whether anybody has touched it; all of them where the host
+  /// does not tell.
+  std::vector<bool> TouchedFrames() const;
+
   /// Bytes that the host holds for the guest right now.
   std::uint64_t ResidentBytes() const;
   /// The highest ResidentBytes seen, looking now and whenever much was given back.

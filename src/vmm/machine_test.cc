@@ -304,6 +304,23 @@ TEST_F(MachineTest, MemoryIsBoundedAndOnlyPaidForWhenTouched) {
   EXPECT_TRUE(pages().Populate(kData, kMemoryBytes / 2, kReadWrite)) << "frames were given back";
 }
 
+TEST_F(MachineTest, OnlyUntouchedPagesAreReclaimed) {
+  constexpr GuestVirtual kLarge = kData + 16 * kLargePageBytes;
+  ASSERT_TRUE(pages().Populate(kData, 64 * kPageBytes, kReadWrite));
+  ASSERT_TRUE(pages().Populate(kLarge, 2 * kLargePageBytes, kReadWrite));
+  ASSERT_TRUE(CanStore(kData + 5 * kPageBytes, 42));
+  ASSERT_TRUE(CanStore(kLarge, 43));
+  const std::uint64_t before = account_->used_bytes();
+  const std::uint64_t gained = pages().ReclaimUntouched();
+  EXPECT_GE(gained, 63 * kPageBytes + kLargePageBytes);
+  EXPECT_EQ(before - account_->used_bytes(), gained);
+  EXPECT_EQ(Load(kData + 5 * kPageBytes), 42u);
+  EXPECT_EQ(Load(kLarge), 43u);
+  EXPECT_FALSE(Load(kData)) << "absent again";
+  ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadWrite));
+  EXPECT_EQ(Load(kData), 0u);
+}
+
 TEST_F(MachineTest, CopiesStopAtTheFirstAbsentPage) {
   ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadOnly));
   std::vector<std::byte> bytes(2 * kPageBytes, std::byte{7});

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "src/base/status.h"
 
@@ -23,6 +24,7 @@ constexpr std::uint64_t kFrameMask = 0x000ffffffffff000;
 
 constexpr std::uint64_t kTableFlags = kPresent | kWritable | kUser | kAccessed;
 constexpr int kLevels = 4;
+constexpr std::uint64_t kUserHalfBytes = std::uint64_t{1} << 47;
 
 constexpr int ShiftOf(int level) { return 12 + 9 * (level - 1); }
 constexpr std::size_t IndexOf(GuestVirtual address, int level) {
@@ -192,29 +194,65 @@ void PageTable::Protect(GuestVirtual address, std::uint64_t bytes, PageAccess ac
   });
 }
 
-void PageTable::Unmap(GuestVirtual address, std::uint64_t bytes) {
-  // Freeing a frame drops what the hypervisor cached of it; runs of frames go together.
-  GuestPhysical first = 0;
-  std::uint64_t count = 0;
-  const auto flush = [&] {
-    if (count != 0) memory_->FreeFrames(first, count);
-    count = 0;
-  };
-  ForEachLeaf(address, bytes, [&](GuestVirtual, std::uint64_t& entry, std::uint64_t size) {
+// Gives frames back, adjacent ones together: freeing a frame drops what the hypervisor cached of
+// it.
+class PageTable::FrameReturn {
+ public:
+  explicit FrameReturn(PageTable& table) : table_(table) {}
+  FrameReturn(const FrameReturn&) = delete;
+  FrameReturn& operator=(const FrameReturn&) = delete;
+  ~FrameReturn() { Flush(); }
+
+  // Takes the frame of `entry`, which is absent afterwards.
+  void Take(std::uint64_t& entry, std::uint64_t bytes) {
     const GuestPhysical frame = entry & kFrameMask;
     entry = 0;
-    flush_pending_ = true;
-    if (size == kLargePageBytes) {
-      memory_->FreeLargeFrame(frame);
+    table_.flush_pending_ = true;
+    if (bytes == kLargePageBytes) {
+      table_.memory_->FreeLargeFrame(frame);
       return;
     }
-    if (count == 0 || frame != first + count * kPageBytes) {
-      flush();
-      first = frame;
+    if (count_ == 0 || frame != first_ + count_ * kPageBytes) {
+      Flush();
+      first_ = frame;
     }
-    ++count;
+    ++count_;
+  }
+
+ private:
+  void Flush() {
+    if (count_ != 0) table_.memory_->FreeFrames(first_, count_);
+    count_ = 0;
+  }
+
+  PageTable& table_;
+  GuestPhysical first_ = 0;
+  std::uint64_t count_ = 0;
+};
+
+void PageTable::Unmap(GuestVirtual address, std::uint64_t bytes) {
+  FrameReturn frames(*this);
+  ForEachLeaf(address, bytes, [&](GuestVirtual, std::uint64_t& entry, std::uint64_t size) {
+    frames.Take(entry, size);
   });
-  flush();
+}
+
+std::uint64_t PageTable::ReclaimUntouched() {
+  const std::vector<bool> touched = memory_->TouchedFrames();
+  const auto is_touched = [&](GuestPhysical frame) {
+    return frame / kPageBytes >= touched.size() || touched[frame / kPageBytes];
+  };
+  std::uint64_t gained = 0;
+  FrameReturn frames(*this);
+  ForEachLeaf(0, kUserHalfBytes, [&](GuestVirtual, std::uint64_t& entry, std::uint64_t size) {
+    if ((entry & kOwned) == 0) return;  // the machine's own pages
+    const GuestPhysical first = entry & kFrameMask;
+    for (std::uint64_t offset = 0; offset < size; offset += kPageBytes)
+      if (is_touched(first + offset)) return;
+    frames.Take(entry, size);
+    gained += size;
+  });
+  return gained;
 }
 
 bool PageTable::Move(GuestVirtual from, GuestVirtual to, std::uint64_t bytes) {

@@ -46,6 +46,10 @@ class PageTable {
   bool Move(GuestVirtual from, GuestVirtual to, std::uint64_t bytes);
   bool IsPresent(GuestVirtual address) const;
 
+  /// Frees the frames that are mapped but that nobody has touched yet; the host has nothing behind
+  /// them, so nothing is lost. Returns the bytes gained.
+  std::uint64_t ReclaimUntouched();
+
   /// Copies from or to pages that are present, whatever their rights; returns the bytes copied
   /// before the first absent one.
   std::size_t CopyFrom(GuestVirtual address, std::span<std::byte> to) const;
@@ -56,6 +60,7 @@ class PageTable {
 
  private:
   class Revoke;
+  class FrameReturn;
 
   PageTable(GuestMemory& memory, GuestPhysical root) : memory_(&memory), root_(root) {}
   std::uint64_t* Table(GuestPhysical address) const;

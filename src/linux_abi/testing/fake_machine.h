@@ -84,6 +84,7 @@ class FakePages final : public PageMapper {
                           std::memcpy(page, from.data() + done, n);
                         });
   }
+  std::uint64_t ReclaimUntouched() override { return 0; }
   std::uint64_t FreeBytes() const override { return account_.free_bytes(); }
 
   /// The rights of a present page, for assertions.
