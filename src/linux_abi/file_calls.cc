@@ -14,6 +14,7 @@
 #include <optional>
 #include <vector>
 
+#include "src/base/checked.h"
 #include "src/linux_abi/guest_copy.h"
 #include "src/linux_abi/process.h"
 #include "src/linux_abi/syscall_table.h"
@@ -47,6 +48,9 @@ std::int64_t MoveBuffer(Process& process, const SyscallArguments& arguments, Dir
     if (static_cast<std::int64_t>(arguments[3]) < 0) return -EINVAL;
     offset = arguments[3];
   }
+  // Linux looks at the whole range before it cuts the length.
+  const auto end = CheckedAdd(arguments[1], arguments[2]);
+  if (!end || *end > kUserEnd) return -EFAULT;
   const GuestRange range{.address = arguments[1],
                          .bytes = std::min(arguments[2], kMaxTransferBytes)};
   return Move(process, direction, **file, {&range, 1}, offset);

@@ -50,6 +50,16 @@ TEST_F(FileCallsTest, StandardStreams) {
   ::close(input[0]);
 }
 
+TEST_F(FileCallsTest, LengthsThatLeaveTheUserHalfAreRefusedWhole) {
+  Start();
+  const std::uint64_t at = guest_.Put("text");
+  for (const std::uint64_t bytes : {std::uint64_t{1} << 63, ~std::uint64_t{0}, kUserEnd}) {
+    EXPECT_EQ(guest_.Call(SYS_write, 1, at, bytes), -EFAULT) << bytes;
+    EXPECT_EQ(guest_.Call(SYS_read, 0, at, bytes), -EFAULT) << bytes;
+  }
+  EXPECT_EQ(guest_.host.output, "");
+}
+
 TEST_F(FileCallsTest, EmptyInputIsAtItsEnd) {
   Start();
   EXPECT_EQ(Read(0, 10), "");
