@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -140,7 +141,41 @@ TEST_F(ConfinementTest, ATerminalTakesNoInputFromInside) {
             ENOTTY);
   EXPECT_EQ(ErrnoOf([] { return ioctl(0, TIOCSCTTY, 0); }, use_terminal), ENOTTY);
   EXPECT_EQ(ErrnoOf([] { return write(0, "x", 1); }, use_terminal), EBADF)
-      << "reopened for reading only";
+      << "a pipe's reading end";
+}
+
+// The owner of a file may change it through a descriptor that is open for reading only.
+TEST_F(ConfinementTest, AFileAsStandardInputStaysAsItIs) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path() + "/input";
+  const UniqueFd file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  const std::string text(100'000, 'i');
+  ASSERT_EQ(write(file.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  lseek(file.get(), 10, SEEK_SET);
+  struct stat before {};
+  ASSERT_EQ(fstat(file.get(), &before), 0);
+  const auto use_file = [&](InstanceSpec& spec) { spec.input_fd = file.get(); };
+  const Outcome outcome = Run(
+      [](NativeContext& world) {
+        fchmod(0, 04777);
+        const timespec old[2] = {};
+        futimens(0, old);
+        std::size_t bytes = 0;
+        std::array<char, 5000> part;
+        for (;;) {
+          const auto n = world.ReadInput(part);
+          if (!n.ok()) return 1;
+          if (*n == 0) break;
+          bytes += *n;
+        }
+        return bytes == 99'990 ? 0 : 2;
+      },
+      use_file);
+  EXPECT_EQ(outcome.exit_code(), 0);
+  struct stat after {};
+  ASSERT_EQ(fstat(file.get(), &after), 0);
+  EXPECT_EQ(after.st_mode, before.st_mode);
+  EXPECT_EQ(after.st_mtim.tv_sec, before.st_mtim.tv_sec);
 }
 
 TEST_F(ConfinementTest, AFolderAsStandardInputIsRefused) {

@@ -2,6 +2,7 @@
 #include "src/provider_process/launch.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,37 +62,46 @@ absl::StatusOr<SocketPair> MakePipe() {
   return SocketPair{UniqueFd(fds[0]), UniqueFd(fds[1])};
 }
 
-/// A descriptor of the same input that can only be read: a program must not write to the terminal
-/// or file behind it, past the output limit.
-absl::StatusOr<UniqueFd> OpenInput(int input_fd) {
+struct ProgramInput {
+  UniqueFd descriptor;  ///< the program's
+  InputPump pump;
+};
+
+/// Standard input as a pipe that the embedder fills.
+absl::StatusOr<ProgramInput> PumpedInput(int input_fd) {
+  WAXVM_ASSIGN_OR_RETURN(SocketPair pipe, MakePipe());
+  UniqueFd source(fcntl(input_fd, F_DUPFD_CLOEXEC, 0));
+  UniqueFd reader(fcntl(pipe.ours.get(), F_DUPFD_CLOEXEC, 0));
+  if (!source || !reader || fcntl(pipe.theirs.get(), F_SETFL, O_NONBLOCK) != 0)
+    return ErrnoStatus(errno, "standard input");
+  return ProgramInput{std::move(pipe.ours),
+                      InputPump(std::move(source), std::move(pipe.theirs), std::move(reader))};
+}
+
+/// Pipes without a name and sealed memory that are open for reading only are handed over as they
+/// are: there is nothing of the host behind them that an owner could change.
+absl::StatusOr<ProgramInput> OpenInput(int input_fd) {
   if (input_fd < 0) {
-    // Not the host's /dev/null, whose mode and times an embedder's own id may change.
     WAXVM_ASSIGN_OR_RETURN(SocketPair ended, MakePipe());
-    return std::move(ended.ours);
+    return ProgramInput{std::move(ended.ours), InputPump()};
   }
   const int flags = fcntl(input_fd, F_GETFL);
   struct stat about {};
   if (flags < 0 || fstat(input_fd, &about) != 0) return ErrnoStatus(errno, "standard input");
-  // A folder would be a way out of the root: openat(0, "..").
   if (S_ISDIR(about.st_mode) || (flags & O_PATH) != 0 || (flags & O_ACCMODE) == O_WRONLY) {
     return InvalidArgument("standard input (descriptor %d) is not open for reading bytes",
                            input_fd);
   }
-  if ((flags & O_ACCMODE) == O_RDONLY) {
-    UniqueFd same(fcntl(input_fd, F_DUPFD_CLOEXEC, 0));
-    if (!same) return ErrnoStatus(errno, "standard input");
-    return same;
-  }
-  const std::string path = absl::StrFormat("/proc/self/fd/%d", input_fd);
-  UniqueFd reopened(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
-  if (!reopened || fcntl(reopened.get(), F_SETFL, flags & O_NONBLOCK) != 0) {
-    return InvalidArgument(
-        "standard input (descriptor %d) is open for writing too and cannot be reopened for reading "
-        "only: %s",
-        input_fd, ErrnoStatus(errno, path).message());
-  }
-  if (const off_t at = lseek(input_fd, 0, SEEK_CUR); at > 0) lseek(reopened.get(), at, SEEK_SET);
-  return reopened;
+  const int seals = fcntl(input_fd, F_GET_SEALS);
+  const bool sealed = seals >= 0 && (seals & F_SEAL_WRITE) != 0;
+  struct statfs where {};
+  const bool pipe = S_ISFIFO(about.st_mode) && fstatfs(input_fd, &where) == 0 &&
+                    static_cast<std::uint32_t>(where.f_type) == PIPEFS_MAGIC;
+  const bool plain = pipe || sealed;
+  if (!plain || (flags & O_ACCMODE) != O_RDONLY) return PumpedInput(input_fd);
+  UniqueFd same(fcntl(input_fd, F_DUPFD_CLOEXEC, 0));
+  if (!same) return ErrnoStatus(errno, "standard input");
+  return ProgramInput{std::move(same), InputPump()};
 }
 
 std::size_t Depth(const std::string& path) {
@@ -301,7 +312,7 @@ absl::StatusOr<HostFacts> ProbeHost() {
 absl::StatusOr<Sandbox> Launch(const LaunchRequest& request) {
   WAXVM_ASSIGN_OR_RETURN(const ConfigMessage message, ConfigMessage::Build(request));
   const InstanceSpec* const spec = request.spec;
-  WAXVM_ASSIGN_OR_RETURN(const UniqueFd input, OpenInput(spec != nullptr ? spec->input_fd : -1));
+  WAXVM_ASSIGN_OR_RETURN(ProgramInput input, OpenInput(spec != nullptr ? spec->input_fd : -1));
   WAXVM_ASSIGN_OR_RETURN(SocketPair output, MakePipe());
   WAXVM_ASSIGN_OR_RETURN(SocketPair error, MakePipe());
   WAXVM_ASSIGN_OR_RETURN(SocketPair control, MakeSocketPair(SOCK_SEQPACKET));
@@ -312,7 +323,7 @@ absl::StatusOr<Sandbox> Launch(const LaunchRequest& request) {
   const bool native = spec != nullptr && spec->program.kind() == Program::Kind::kNative;
   const bool has_file = spec != nullptr && !native;
   wx_spawn spawn{};
-  spawn.descriptors = {.input = input.get(),
+  spawn.descriptors = {.input = input.descriptor.get(),
                        .output = output.theirs.get(),
                        .error = error.theirs.get(),
                        .control = control.theirs.get(),
@@ -336,7 +347,8 @@ absl::StatusOr<Sandbox> Launch(const LaunchRequest& request) {
                   std::move(error.ours),
                   std::move(host_call.ours),
                   UniqueFd(),
-                  UniqueFd()};
+                  UniqueFd(),
+                  std::move(input.pump)};
   control.theirs.reset();
   WAXVM_RETURN_IF_ERROR(AwaitReady(sandbox, message, request.host->notifications));
   return sandbox;

@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "src/base/unique_fd.h"
+#include "src/provider_process/input_pump.h"
 #include "src/provider_process/sandbox.h"
 #include "waxvm/provider.h"
 
@@ -70,6 +71,7 @@ struct Sandbox {
   UniqueFd host_call;
   UniqueFd listener;
   UniqueFd root;  ///< of the in-memory file system, where it was wanted
+  InputPump input;
 };
 
 /// Builds a sandbox. Errors: as setup_error.h; kAborted when it died without a word.

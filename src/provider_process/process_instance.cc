@@ -89,7 +89,7 @@ RefusalOptions OptionsFor(const InstanceSpec& spec, const ProcessInstance::Parts
 
 /// What poll() found.
 struct ProcessInstance::Ready {
-  bool stop = false, control = false, ended = false;
+  bool stop = false, control = false, ended = false, input = false;
   bool output = false, error = false, host_call = false, refusal = false, refusal_closed = false;
 };
 
@@ -126,6 +126,7 @@ absl::StatusOr<std::optional<Event>> ProcessInstance::Step() {
   if (stop_requested_) return End(Stopped{});
   if (auto event = CheckLimits()) return End(*std::move(event));
   WAXVM_ASSIGN_OR_RETURN(const Ready ready, Poll());
+  if (ready.input) WAXVM_RETURN_IF_ERROR(sandbox_.input.Move());
   if (ready.output) WAXVM_RETURN_IF_ERROR(output_.Move(Stream::kOutput));
   if (ready.error) WAXVM_RETURN_IF_ERROR(output_.Move(Stream::kError));
   if (output_.limit_passed()) return End(LimitReached{LimitKind::kOutput});
@@ -140,11 +141,12 @@ absl::StatusOr<std::optional<Event>> ProcessInstance::Step() {
 }
 
 absl::StatusOr<ProcessInstance::Ready> ProcessInstance::Poll() {
-  enum { kStop, kControl, kEnded, kOutput, kError, kHostCall, kRefusal, kCount };
+  enum { kStop, kControl, kEnded, kInput, kOutput, kError, kHostCall, kRefusal, kCount };
   std::array<pollfd, kCount> watched;
   watched[kStop] = {stop_.get(), POLLIN, 0};
   watched[kControl] = {control_open_ ? sandbox_.control.get() : -1, POLLIN, 0};
   watched[kEnded] = {sandbox_.init.pidfd(), POLLIN, 0};
+  watched[kInput] = sandbox_.input.Watched();
   watched[kOutput] = {output_.fd(Stream::kOutput), POLLIN, 0};
   watched[kError] = {output_.fd(Stream::kError), POLLIN, 0};
   watched[kHostCall] = {host_calls_.fd(), host_calls_.events(), 0};
@@ -170,6 +172,7 @@ absl::StatusOr<ProcessInstance::Ready> ProcessInstance::Poll() {
   return Ready{.stop = found(kStop),
                .control = found(kControl),
                .ended = found(kEnded),
+               .input = found(kInput),
                .output = found(kOutput),
                .error = found(kError),
                .host_call = found(kHostCall),

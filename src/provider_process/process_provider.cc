@@ -298,7 +298,6 @@ ProviderInfo ProcessProvider::info() const {
       "learning the kernel's version, the processor's type and the load of the machine",
       "FIFOs inside granted folders, which can be opened like files",
       "use of the embedder's supplementary groups in granted folders",
-      "changing the times and mode of the file that is passed as standard input",
       "native functions reading the embedder's memory as it was at the start: it is a copy of it",
   };
   info.ambient = {"clock", "rdtsc", "rdrand", "fifo", "sysinfo", "uname"};
