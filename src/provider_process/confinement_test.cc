@@ -144,6 +144,34 @@ TEST_F(ConfinementTest, ATerminalTakesNoInputFromInside) {
       << "a pipe's reading end";
 }
 
+// On the host it would belong to the embedder, root perhaps, for everybody to run.
+TEST_F(ConfinementTest, NoSetUserIdFilesInGrantedFolders) {
+  const TemporaryFolder folder;
+  const auto grant = [&](InstanceSpec& spec) {
+    spec.mounts = {Mount(folder.path(), "/data", Rights::kReadWrite)};
+  };
+  EXPECT_EQ(ErrnoOf([] { return open("/data/a", O_CREAT | O_WRONLY, 04755); }, grant), EPERM);
+  EXPECT_EQ(ErrnoOf([] { return mkdir("/data/d", 02755); }, grant), EPERM);
+  EXPECT_EQ(ErrnoOf([] { return mknod("/data/n", S_IFREG | 06755, 0); }, grant), EPERM);
+  EXPECT_EQ(ErrnoOf(
+                [] {
+                  const int fd = open("/data/b", O_CREAT | O_WRONLY, 0755);
+                  return fd < 0 ? 0 : fchmod(fd, 04755);
+                },
+                grant),
+            EPERM);
+  EXPECT_EQ(ErrnoOf([] { return chmod("/data/b", 02755); }, grant), EPERM);
+  EXPECT_EQ(ErrnoOf([] { return fchmodat(AT_FDCWD, "/data/b", 06755, 0); }, grant), EPERM);
+  const auto counted = [&](InstanceSpec& spec) {
+    grant(spec);
+    spec.limits.open_files = 32;
+  };
+  EXPECT_EQ(ErrnoOf([] { return open("/data/c", O_CREAT | O_WRONLY, 04755); }, counted), EPERM);
+  struct stat about {};
+  ASSERT_EQ(stat((folder.path() + "/b").c_str(), &about), 0);
+  EXPECT_EQ(about.st_mode & 07777, 0755u);
+}
+
 // The owner of a file may change it through a descriptor that is open for reading only.
 TEST_F(ConfinementTest, AFileAsStandardInputStaysAsItIs) {
   const TemporaryFolder folder;

@@ -60,6 +60,7 @@ Refusals::Answer Refusals::Decide(pid_t task, const seccomp_data& call) {
   const bool clone = call.nr == SYS_clone || call.nr == SYS_fork || call.nr == SYS_vfork;
   if (clone) return DecideFork(call.args[0], call.nr);
   if (call.nr == SYS_memfd_create && options_.policy.deny_memory_files) return Refuse(call.nr);
+  if (SetsId(call.nr, call.args)) return Refuse(call.nr);
   if (options_.policy.announce_opens) {
     const int count = DescriptorsOpened(call.nr, call.args[0], call.args[1]);
     if (count > 0) return DecideOpen(task, count);

@@ -72,33 +72,35 @@ constexpr int kAllowed[] = {
     SYS_timer_gettime, SYS_timer_getoverrun, SYS_timer_delete};
 
 // Allowed, and announced where descriptors are counted.
-constexpr int kOpening[] = {SYS_open,      SYS_openat,       SYS_openat2,       SYS_creat,
-                            SYS_dup,       SYS_pipe,         SYS_pipe2,         SYS_eventfd,
-                            SYS_eventfd2,  SYS_epoll_create, SYS_epoll_create1, SYS_timerfd_create,
-                            SYS_signalfd,  SYS_signalfd4,    SYS_inotify_init,  SYS_inotify_init1,
-                            SYS_pidfd_open};
+constexpr int kOpening[] = {
+    SYS_open,         SYS_openat,        SYS_creat,          SYS_dup,
+    SYS_pipe,         SYS_pipe2,         SYS_eventfd,        SYS_eventfd2,
+    SYS_epoll_create, SYS_epoll_create1, SYS_timerfd_create, SYS_signalfd,
+    SYS_signalfd4,    SYS_inotify_init,  SYS_inotify_init1,  SYS_pidfd_open};
 
 // Absent rather than forbidden: programs probe for them and have another way.
-constexpr int kAbsent[] = {SYS_io_uring_setup,
-                           SYS_io_uring_enter,
-                           SYS_io_uring_register,
-                           SYS_userfaultfd,
-                           SYS_memfd_secret,
-                           SYS_msgget,
-                           SYS_semget,
-                           SYS_shmget,
-                           SYS_msgctl,
-                           SYS_semctl,
-                           SYS_shmctl,
-                           SYS_shmat,
-                           SYS_shmdt,
-                           SYS_semop,
-                           SYS_semtimedop,
-                           SYS_msgsnd,
-                           SYS_msgrcv,
-                           SYS_mq_open,
-                           SYS_seccomp,
-                           SYS_landlock_create_ruleset};
+constexpr int kAbsent[] = {
+    SYS_openat2,  // its mode is behind a pointer, which a filter cannot check
+    SYS_io_uring_setup,
+    SYS_io_uring_enter,
+    SYS_io_uring_register,
+    SYS_userfaultfd,
+    SYS_memfd_secret,
+    SYS_msgget,
+    SYS_semget,
+    SYS_shmget,
+    SYS_msgctl,
+    SYS_semctl,
+    SYS_shmctl,
+    SYS_shmat,
+    SYS_shmdt,
+    SYS_semop,
+    SYS_semtimedop,
+    SYS_msgsnd,
+    SYS_msgrcv,
+    SYS_mq_open,
+    SYS_seccomp,
+    SYS_landlock_create_ruleset};
 
 // ioctl requests that only read, or change the program's own descriptor. Setting a terminal's
 // modes, or pushing input into it (TIOCSTI), would act on the embedder's.
@@ -137,6 +139,27 @@ constexpr std::uint32_t kNewNamespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_N
 
 constexpr unsigned kSocketKind = 0xf;
 constexpr int kFirstUnknownCall = 451;
+
+// The argument that holds the mode of a file. Through a folder granted for writing a set-user-ID
+// file would be the embedder's own on the host, for everybody there to run.
+struct ModeArgument {
+  int number;
+  unsigned argument;
+};
+constexpr int kFchmodat2 = 452;  // newer than Debian 12's kernel headers
+constexpr ModeArgument kModes[] = {{SYS_chmod, 1},  {SYS_fchmod, 1}, {SYS_fchmodat, 2},
+                                   {kFchmodat2, 2}, {SYS_creat, 1},  {SYS_open, 2},
+                                   {SYS_openat, 3}, {SYS_mkdir, 1},  {SYS_mkdirat, 2},
+                                   {SYS_mknod, 1},  {SYS_mknodat, 2}};
+constexpr std::uint32_t kSetId = S_ISUID | S_ISGID;
+
+void RefuseSetIdModes(FilterTable& table) {
+  for (const ModeArgument& mode : kModes) {
+    const auto allowed = table.allowed.find(mode.number);
+    if (allowed != table.allowed.end())
+      allowed->second.push_back({.argument = mode.argument, .values = {0}, .mask = kSetId});
+  }
+}
 
 void AllowOpening(FilterTable& table) {
   for (const int number : kOpening) table.allowed[number];
@@ -184,8 +207,7 @@ absl::StatusOr<std::vector<sock_filter>> BuildFilter(const PolicyOptions& option
   table.unknown = SECCOMP_RET_ERRNO | ENOSYS;
   table.refuse = options.notify ? SECCOMP_RET_USER_NOTIF : table.unknown;
   for (const int number : kAllowed) table.allowed[number];
-  // fchmodat2 is newer than Debian 12's kernel headers.
-  table.allowed[452];
+  table.allowed[kFchmodat2];
   AllowByArgument(table);
   // clone3 hides its flags behind a pointer, which a filter cannot check; C libraries fall back to
   // clone, so it is not worth a line in the report.
@@ -196,12 +218,19 @@ absl::StatusOr<std::vector<sock_filter>> BuildFilter(const PolicyOptions& option
   }
   if (!options.notify) AllowForks(table);
   if (options.random) table.allowed[SYS_getrandom];
+  RefuseSetIdModes(table);
   return CompileFilter(table);
 }
 
 bool IsFork(int number, std::uint64_t flags) {
   if (number == SYS_fork || number == SYS_vfork) return true;
   return number == SYS_clone && (flags & kNewNamespaces) == 0;
+}
+
+bool SetsId(int number, std::span<const __u64, 6> arguments) {
+  for (const ModeArgument& mode : kModes)
+    if (mode.number == number) return (arguments[mode.argument] & kSetId) != 0;
+  return false;
 }
 
 int DescriptorsOpened(int number, std::uint64_t first, std::uint64_t second) {

@@ -4,8 +4,10 @@
 #define WAXVM_SRC_PROVIDER_PROCESS_SYSCALL_POLICY_H_
 
 #include <linux/filter.h>
+#include <linux/types.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -40,6 +42,9 @@ std::string SystemCallName(int number);
 
 /// Whether the call starts a thread or process, in the namespaces that it is in.
 bool IsFork(int number, std::uint64_t flags);
+
+/// Whether the call asks for a file with a set-user-ID or set-group-ID bit.
+bool SetsId(int number, std::span<const __u64, 6> arguments);
 
 /// How many descriptors the call opens when it succeeds: 0, 1 or 2. 0 for one that is refused.
 int DescriptorsOpened(int number, std::uint64_t first, std::uint64_t second);
