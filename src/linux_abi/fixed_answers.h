@@ -16,6 +16,9 @@ struct FixedAnswer {
 
 std::span<const FixedAnswer> FixedAnswers();
 
+/// The one that changes with the thread: Host::SetThreadId.
+inline constexpr std::uint32_t kGettidNumber = 186;
+
 }  // namespace waxvm::linux_abi
 
 #endif  // WAXVM_SRC_LINUX_ABI_FIXED_ANSWERS_H_

@@ -163,7 +163,7 @@ std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const Gu
     const std::span<const std::byte> filled = from.first(copied);
     const std::int64_t n =
         offset ? file.PWrite(filled, *offset + pieces.moved()) : file.Write(filled);
-    if (n == -EPIPE) RaiseSignal(process, SIGPIPE);
+    if (n == -EPIPE) process.RaisePipeSignal();
     if (n <= 0) return pieces.Result(n);
     pieces.Advance(static_cast<std::uint64_t>(n));
     if (static_cast<std::size_t>(n) < piece.bytes) break;

@@ -14,7 +14,12 @@
 namespace waxvm::linux_abi {
 
 Process::Process(const InstanceSpec& spec, PageMapper& mapper, Host& host, MemoryAccount& account)
-    : spec_(spec), host_(host), account_(account), memory_(mapper, account) {}
+    : spec_(spec),
+      host_(host),
+      account_(account),
+      memory_(mapper, account),
+      timers_(*this),
+      scheduler_(*this) {}
 
 Process::~Process() = default;
 
@@ -34,8 +39,18 @@ void Process::End(Ending ending) {
   if (!ending_) ending_ = std::move(ending);
 }
 
+void Process::EndBySignal(int signal) {
+  Fault fault{.kind = FaultKind::kSignal, .signal = signal};
+  fault.detail = absl::StrFormat("ended by signal %d, which has no handler", signal);
+  End(std::move(fault));
+}
+
 std::optional<std::int64_t> Process::Dispatch(std::uint64_t number,
                                               const SyscallArguments& arguments) {
+  return scheduler_.Serve(number, arguments);
+}
+
+std::int64_t Process::Call(std::uint64_t number, const SyscallArguments& arguments) {
   std::int64_t result = -ENOSYS;
   if (number == static_cast<std::uint64_t>(WAXVM_HOST_CALL_NUMBER)) {
     result = StartHostCall(*this, arguments[0]);
@@ -49,11 +64,25 @@ std::optional<std::int64_t> Process::Dispatch(std::uint64_t number,
   if (memory_.out_of_memory()) End(LimitReached{LimitKind::kMemory});
   // Attempts to make more present than was asked for may be refused as well; only a call that
   // failed was denied something.
-  if (account_.TakeRefused() && result < 0 && !ending_)
+  const bool failed =
+      result < 0 && result != kAsleep && result != kReplaced && result != kThreadGone;
+  if (account_.TakeRefused() && failed && !ending_)
     gate().RecordDenial({.resource = Resource::kLimit, .name = LimitName(LimitKind::kMemory)});
-  if (ending_ || pending_host_call_) return std::nullopt;
   return result;
 }
+
+void Process::Raise(const siginfo_t& info, const TrapState& trap, Fault fault) {
+  RaiseFault(*this, thread(), info, trap, std::move(fault));
+  if (!ending_) scheduler_.Reschedule();
+}
+
+void Process::SetTemporarySignalMask(SignalSet mask) {
+  if (!thread().saved_mask) thread().saved_mask = thread().blocked;
+  thread().blocked = mask & ~kUnblockable;
+  scheduler_.NoteChange();
+}
+
+void Process::RaisePipeSignal() { SendSignal(*this, &thread(), MakeSignalInfo(SIGPIPE, SI_USER)); }
 
 void Process::BeginHostCall(HostCallRequest request, MemoryCharge charge,
                             std::uint64_t call_address) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/vmm/machine.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -48,6 +49,7 @@ constexpr std::uint16_t kPortSystemCall = 0xf0;
 constexpr std::uint16_t kPortException = 0xf1;
 
 constexpr std::uint16_t kKernelCode = 0x08;
+constexpr std::uint16_t kKernelData = 0x10;
 constexpr std::uint16_t kUserData = 0x20 | 3;
 constexpr std::uint16_t kUserCode = 0x28 | 3;
 constexpr std::uint16_t kTss = 0x30;
@@ -58,6 +60,7 @@ constexpr std::uint32_t kMsrSyscallMask = 0xc0000084;
 // Cleared on entry to ring 0: trap, interrupt, direction, nested task, alignment check.
 constexpr std::uint64_t kSyscallFlagMask = 0x100 | 0x200 | 0x400 | 0x4000 | 0x40000;
 constexpr std::uint64_t kFlagInterrupt = 0x202;
+constexpr std::uint64_t kFlagsReserved = 0x2;
 
 constexpr std::uint64_t kCr4Tsd = 1 << 2;
 constexpr std::uint64_t kCr4Base = (1 << 5) | (1 << 9) | (1 << 10);  // PAE, OSFXSR, OSXMMEXCPT
@@ -253,10 +256,10 @@ Exit Machine::Run() {
   stop_ = Stop::kNowhere;
   const int error = vcpu_.Run();
   kvm_run& run = vcpu_.run();
-  if (error == EINTR || error == EAGAIN) return {.kind = Exit::Kind::kInterrupted};
-  ++exits_;
   run.kvm_dirty_regs = 0;
   user_ = synced().regs;
+  if (error == EINTR || error == EAGAIN) return {.kind = Exit::Kind::kInterrupted};
+  ++exits_;
   if (error != 0)
     return {.kind = Exit::Kind::kFailed,
             .detail = absl::StrFormat("KVM_RUN: %s", ErrnoStatus(error, "error").message())};
@@ -331,7 +334,9 @@ void Machine::ReturnThroughFlush() {
   const std::byte* way = nullptr;
   switch (stop_) {
     case Stop::kNowhere:
-      return;  // nothing has run since, so nothing is cached
+    case Stop::kReplaced:
+      if (AtUserMode()) ReturnThroughFrame();
+      return;
     case Stop::kSystemCall:
       way = waxvm_stub_flush_syscall;
       break;
@@ -346,6 +351,52 @@ void Machine::ReturnThroughFlush() {
                      synced().regs.rax);
   synced().regs.rip = kStubAddress + StubOffset(way);
   vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+}
+
+void Machine::SetFixedAnswer(std::uint32_t number, std::int32_t value) {
+  if (number < 512 && value > kLeave)
+    Put<std::int32_t>(memory_->At(stub_frame_) + StubOffset(waxvm_stub_answers) + 4 * number,
+                      value);
+}
+
+// Enters ring 3 by `iretq` from a frame made here, where no exception has left one.
+void Machine::ReturnThroughFrame() {
+  kvm_regs& regs = synced().regs;
+  const std::uint64_t frame[5] = {regs.rip, kUserCode, regs.rflags, regs.rsp, kUserData};
+  const std::uint64_t at = kInterruptStackTop - sizeof frame;
+  std::memcpy(memory_->At(stack_frame_) + (at - kStackAddress), frame, sizeof frame);
+  Put<std::uint64_t>(memory_->At(stub_frame_) + StubOffset(waxvm_stub_saved_rax), regs.rax);
+  regs.rip = kStubAddress + StubOffset(waxvm_stub_flush_exception);
+  regs.rsp = at;
+  regs.rflags = kFlagsReserved;
+  kvm_sregs& special = synced().sregs;
+  special.cs = Segment(kKernelCode, 11, 0, /*code=*/true);
+  special.ss = Segment(kKernelData, 3, 0, /*code=*/false);
+  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+}
+
+bool Machine::AtUserMode() const {
+  return stop_ != Stop::kNowhere || (synced().sregs.cs.selector & 3) == 3;
+}
+
+void Machine::SetRegisters(const UserRegisters& registers) {
+  synced().regs = registers.general;
+  kvm_sregs& special = synced().sregs;
+  special.fs.base = registers.fs_base;
+  special.gs.base = registers.gs_base;
+  special.cs = Segment(kUserCode, 11, 3, /*code=*/true);
+  special.ss = Segment(kUserData, 3, 3, /*code=*/false);
+  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+  user_ = registers.general;
+  stop_ = Stop::kReplaced;
+}
+
+void Machine::SaveExtended(std::span<std::byte, kvm::Vcpu::kExtendedBytes> state) const {
+  if (!vcpu_.GetExtended(state).ok()) std::ranges::fill(state, std::byte{0});
+}
+
+bool Machine::LoadExtended(std::span<const std::byte, kvm::Vcpu::kExtendedBytes> state) {
+  return vcpu_.SetExtended(state).ok();
 }
 
 UserRegisters Machine::registers() const {
@@ -368,16 +419,6 @@ void Machine::SkipInstruction(std::uint64_t bytes, std::uint64_t rax, std::uint6
   synced().regs.rax = rax;
   synced().regs.rdx = rdx;
   vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS;
-}
-
-void Machine::SetFsBase(std::uint64_t address) {
-  synced().sregs.fs.base = address;
-  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
-}
-
-void Machine::SetGsBase(std::uint64_t address) {
-  synced().sregs.gs.base = address;
-  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
 }
 
 }  // namespace waxvm::vmm

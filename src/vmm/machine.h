@@ -22,13 +22,14 @@ enum class VmKind { kHardware, kParavirtual };
 /// What this host's KVM does, found out once by running a tiny guest (ProbeHost).
 struct HostTraits {
   VmKind kind = VmKind::kParavirtual;
-  bool traps_rdtsc = false;        ///< CR4.TSD is honoured
-  bool has_rdrand = false;         ///< executes in ring 3, whatever CPUID says
-  bool has_fsgsbase = false;       ///< wrfsbase executes in ring 3
-  std::uint64_t optional_cr4 = 0;  ///< those of kOptionalCr4 that KVM accepts
-  std::uint64_t xcr0 = 3;          ///< x87 and SSE; AVX and AVX-512 where the host has them
-  kvm::CpuidTable cpuid;           ///< as offered, without what waxvm keeps away from guests
-  kvm_sregs reset_sregs{};         ///< of a vCPU that was just made
+  bool traps_rdtsc = false;          ///< CR4.TSD is honoured
+  bool has_rdrand = false;           ///< executes in ring 3, whatever CPUID says
+  bool has_fsgsbase = false;         ///< wrfsbase executes in ring 3
+  std::uint64_t optional_cr4 = 0;    ///< those of kOptionalCr4 that KVM accepts
+  std::uint64_t xcr0 = 3;            ///< x87 and SSE; AVX and AVX-512 where the host has them
+  std::size_t extended_bytes = 576;  ///< of the XSAVE state that xcr0 names
+  kvm::CpuidTable cpuid;             ///< as offered, without what waxvm keeps away from guests
+  kvm_sregs reset_sregs{};           ///< of a vCPU that was just made
 };
 
 inline constexpr std::uint64_t kCr4Umip = 1 << 11;
@@ -108,8 +109,19 @@ class Machine {
   /// After an exception: the guest goes on behind the `bytes` of the instruction that raised it,
   /// with these results in rax and rdx.
   void SkipInstruction(std::uint64_t bytes, std::uint64_t rax, std::uint64_t rdx);
-  void SetFsBase(std::uint64_t address);
-  void SetGsBase(std::uint64_t address);
+
+  /// True when registers() are a program's and may be replaced: after every exit but one by an
+  /// interruption that found the vCPU in a ring-0 stub.
+  bool AtUserMode() const;
+  /// The guest goes on in ring 3 with exactly these.
+  void SetRegisters(const UserRegisters& registers);
+  /// x87 and vector registers, in the standard format of XSAVE.
+  void SaveExtended(std::span<std::byte, kvm::Vcpu::kExtendedBytes> state) const;
+  /// False when KVM refuses the state; nothing has changed then.
+  bool LoadExtended(std::span<const std::byte, kvm::Vcpu::kExtendedBytes> state);
+
+  /// Changes what a system call of MachineOptions::fixed_answers answers from now on.
+  void SetFixedAnswer(std::uint32_t number, std::int32_t value);
 
   absl::Status SetSignalMask(std::uint64_t mask) { return vcpu_.SetSignalMask(mask); }
   std::uint64_t exits() const { return exits_; }
@@ -117,7 +129,7 @@ class Machine {
  private:
   friend absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system);
 
-  enum class Stop { kNowhere, kSystemCall, kException, kExceptionWithCode };
+  enum class Stop { kNowhere, kSystemCall, kException, kExceptionWithCode, kReplaced };
 
   Machine(const HostTraits& traits, std::unique_ptr<GuestMemory> memory, PageTable pages,
           std::unique_ptr<kvm::Vm> vm, kvm::Vcpu vcpu)
@@ -131,6 +143,7 @@ class Machine {
   Exit DecodeDoorbell();
   Exit DecodeException(std::uint64_t stub_offset);
   void ReturnThroughFlush();
+  void ReturnThroughFrame();
   void CompletePendingIo();
   kvm_sync_regs& synced() const { return vcpu_.run().s.regs; }
 

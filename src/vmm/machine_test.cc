@@ -138,7 +138,9 @@ TEST_F(MachineTest, FsBaseIsSetByHostAndSeenInside) {
   const Code code =
       Code().SetEax(601).SystemCall().Bytes({0x64, 0x48, 0x8b, 0x1c, 0x25, 8, 0, 0, 0}).Done();
   ASSERT_EQ(Run(code).kind, Exit::Kind::kSystemCall);
-  machine_->SetFsBase(kData);
+  UserRegisters registers = machine_->registers();
+  registers.fs_base = kData;
+  machine_->SetRegisters(registers);
   machine_->SetSystemCallResult(0);
   ASSERT_TRUE(IsDone(machine_->Run()));
   EXPECT_EQ(machine_->registers().general.rbx, 77u);

@@ -55,6 +55,14 @@ void RestrictCpuid(HostTraits& traits) {
     }
   }
   traits.xcr0 = offered;
+  // Legacy area and header, then each component where leaf 13 says it is.
+  for (std::uint32_t i = 0; i < traits.cpuid.count; ++i) {
+    const kvm_cpuid_entry2& entry = traits.cpuid.entries[i];
+    if (entry.function != 0xd || entry.index < 2 || entry.index > 62) continue;
+    if ((offered >> entry.index & 1) != 0)
+      traits.extended_bytes =
+          std::max<std::size_t>(traits.extended_bytes, std::size_t{entry.ebx} + entry.eax);
+  }
 }
 
 }  // namespace

@@ -138,13 +138,24 @@ class FakeHost final : public Host {
     if (timeout) waited += std::min(*timeout, std::chrono::nanoseconds::max() - waited);
     if (stopped) return -EINTR;
     const int ready = ::poll(descriptors.data(), descriptors.size(), 0);
-    if (ready > 0 || timeout) return std::max(ready, 0);
-    return -EINTR;
+    if (ready > 0) return ready;
+    if (!timeout) return -EINTR;
+    now += std::min(*timeout, std::chrono::nanoseconds::max() - now);
+    return 0;
   }
-  void SetFsBase(std::uint64_t address) override { fs_base = address; }
-  std::uint64_t FsBase() override { return fs_base; }
-  void SetGsBase(std::uint64_t address) override { gs_base = address; }
-  std::uint64_t GsBase() override { return gs_base; }
+  CpuRegisters Registers() override { return registers; }
+  void SetRegisters(const CpuRegisters& values) override { registers = values; }
+  void SaveExtended(ExtendedState& state) override { state = extended; }
+  bool LoadExtended(const ExtendedState& state) override {
+    extended = state;
+    return true;
+  }
+  std::uint64_t ExtendedFeatures() override { return 3; }
+  std::size_t ExtendedBytes() override { return 576; }
+  bool AtUserMode() override { return at_user_mode; }
+  std::chrono::nanoseconds Now() override { return now; }
+  void InterruptAt(std::optional<std::chrono::nanoseconds> when) override { interrupt_at = when; }
+  void SetThreadId(std::int32_t id) override { thread_id = id; }
   std::chrono::nanoseconds CpuTime() override { return cpu_time; }
 
   std::string output;
@@ -155,8 +166,12 @@ class FakeHost final : public Host {
   int waits = 0;
   std::chrono::nanoseconds waited{0};
   std::chrono::nanoseconds cpu_time{0};
-  std::uint64_t fs_base = 0;
-  std::uint64_t gs_base = 0;
+  std::chrono::nanoseconds now{1'000'000'000};
+  std::optional<std::chrono::nanoseconds> interrupt_at;
+  CpuRegisters registers;
+  ExtendedState extended;
+  bool at_user_mode = true;
+  std::int32_t thread_id = 0;
 };
 
 /// A gate that allows everything but what `refuse` names, and keeps every denial.

@@ -8,10 +8,13 @@
 #include <sys/vfs.h>
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "src/linux_abi/errno_or.h"
 
@@ -80,6 +83,13 @@ class OpenFile {
   /// The host descriptor that becomes ready when this file does, or -1 when only the guest itself
   /// can make it ready.
   virtual int HostDescriptor() const { return -1; }
+  /// Adds the descriptors of the host whose readiness is this file's.
+  virtual void AddHostDescriptors(std::vector<pollfd>& to) const {
+    if (HostDescriptor() >= 0)
+      to.push_back({.fd = HostDescriptor(), .events = POLLIN, .revents = 0});
+  }
+  /// When this file becomes ready by itself, on Host::Now().
+  virtual std::optional<std::chrono::nanoseconds> ReadyAt() const { return std::nullopt; }
   /// FIONREAD: bytes that can be read at once.
   virtual std::int64_t Available() const;
 
