@@ -129,6 +129,7 @@ absl::StatusOr<std::uint64_t> BuildStack(const InstanceSpec& spec, const CpuFeat
       {AT_RANDOM, random_at},
       {AT_HWCAP, features.hwcap},
       {AT_HWCAP2, features.hwcap2},
+      {AT_SYSINFO_EHDR, features.vdso_address},
       {AT_CLKTCK, kClockTicks},
       {AT_PLATFORM, platform_at},
       {AT_EXECFN, name_at},

@@ -55,6 +55,7 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   /// Answers a trapped rdtsc or rdtscp with a clock that stands still; false: it was neither.
   bool AnswerTimestamp(const vmm::Exit& exit);
   bool TrapsTimestamps() const;
+  bool HasVdso() const;
   /// The event that ends a run from outside: stopped, or out of wall or CPU time.
   std::optional<Event> Ended();
   bool OverWallTime() const;
@@ -62,7 +63,7 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   bool IsRepeating(const vmm::Exit& exit);
 
   const std::shared_ptr<const HostSystem> host_;
-  const InstanceSpec spec_;
+  InstanceSpec spec_;  ///< as asked for, but that the clock is the vDSO's where there is one
   MemoryAccount account_;
   OutputLimiter output_;
   absl::Status output_status_;

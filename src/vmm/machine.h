@@ -13,6 +13,7 @@
 #include "src/kvm/kvm.h"
 #include "src/vmm/guest_memory.h"
 #include "src/vmm/page_table.h"
+#include "waxvm/grant.h"
 
 namespace waxvm::vmm {
 
@@ -29,6 +30,14 @@ struct HostTraits {
   std::uint64_t xcr0 = 3;          ///< x87 and SSE; AVX and AVX-512 where the host has them
   kvm::CpuidTable cpuid;           ///< as offered, without what waxvm keeps away from guests
   kvm_sregs reset_sregs{};         ///< of a vCPU that was just made
+
+  std::uint64_t tsc_khz = 0;      ///< of the guest's timestamp counter; 0: unknown
+  bool invariant_tsc = false;     ///< counts at one speed, whatever the CPU does
+  bool tsc_is_hosts = false;      ///< `rdtsc` inside reads what it reads outside …
+  bool needs_tsc_offset = false;  ///< … once the vCPU's offset has been set to 0
+
+  /// A guest can turn timestamps into the host's time.
+  bool CanTellTime() const { return tsc_khz != 0 && invariant_tsc && tsc_is_hosts; }
 };
 
 inline constexpr std::uint64_t kCr4Umip = 1 << 11;
@@ -54,6 +63,7 @@ struct MachineOptions {
   bool trap_rdtsc = false;
   bool hide_rdrand = false;  ///< from CPUID; the instruction itself cannot be withheld
   std::span<const FixedAnswer> fixed_answers = {};
+  bool vdso = false;  ///< maps the vDSO; needs a clock that the guest may read
 };
 
 /// Ring-3 registers, wherever the vCPU stopped.
@@ -108,6 +118,16 @@ class Machine {
   /// After an exception: the guest goes on behind the `bytes` of the instruction that raised it,
   /// with these results in rax and rdx.
   void SkipInstruction(std::uint64_t bytes, std::uint64_t rax, std::uint64_t rdx);
+  /// Changes what the stub answers to system call `number` from now on (for gettid, when another
+  /// thread runs). Costs one store. A number or a value that the table cannot hold is ignored.
+  void SetFixedAnswer(std::uint32_t number, std::int32_t value);
+
+  /// Where the vDSO's ELF header lies, for AT_SYSINFO_EHDR; 0: there is none.
+  std::uint64_t vdso_address() const;
+  /// The clock that this machine's vDSO shows, to be read by system calls as well; `host` itself
+  /// where the guest cannot tell the time. It must not be read once the machine is gone.
+  std::shared_ptr<ClockSource> MakeGuestClock(std::shared_ptr<ClockSource> host);
+
   void SetFsBase(std::uint64_t address);
   void SetGsBase(std::uint64_t address);
 
@@ -116,6 +136,7 @@ class Machine {
 
  private:
   friend absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system);
+  friend absl::Status ProbeTimestamps(Machine& machine, HostTraits& traits);
 
   enum class Stop { kNowhere, kSystemCall, kException, kExceptionWithCode };
 
@@ -127,6 +148,7 @@ class Machine {
         vm_(std::move(vm)),
         vcpu_(std::move(vcpu)) {}
   absl::Status BuildSystemPages(const MachineOptions& options);
+  absl::Status MapVdso();
   absl::Status SetUpVcpu(const MachineOptions& options);
   Exit DecodeDoorbell();
   Exit DecodeException(std::uint64_t stub_offset);
@@ -142,6 +164,7 @@ class Machine {
   kvm::Vcpu vcpu_;
   GuestPhysical stub_frame_ = 0;
   GuestPhysical stack_frame_ = 0;
+  std::byte* vdso_data_ = nullptr;
   std::uint64_t cr4_ = 0;
   std::uint64_t exits_ = 0;
   Stop stop_ = Stop::kNowhere;
