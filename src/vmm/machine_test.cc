@@ -22,6 +22,7 @@ namespace waxvm::vmm {
 namespace {
 
 using std::chrono_literals::operator""ms;
+using std::chrono_literals::operator""us;
 
 constexpr GuestVirtual kCode = 0x400000;
 constexpr GuestVirtual kData = 0x10000000;
@@ -479,6 +480,27 @@ TEST_F(MachineTest, CopiesStopAtTheFirstAbsentPage) {
   EXPECT_EQ(pages().CopyFrom(kData + kPageBytes, bytes), 0u);
   EXPECT_EQ(pages().CopyFrom(0x1000, bytes), 0u) << "the machine's own pages";
   EXPECT_EQ(pages().CopyFrom(0x2000, bytes), 0u) << "the machine's own pages";
+}
+
+TEST_F(MachineTest, GuestClockFollowsTheHostsToMicroseconds) {
+  if (!traits_.CanTellTime()) GTEST_SKIP() << "this KVM's guests cannot tell the time";
+  Make({.vdso = true});
+  HostClockForTest host;
+  const auto clock = machine_->MakeGuestClock(std::make_shared<HostClockForTest>());
+  std::chrono::nanoseconds worst(0), worst_real(0);
+  const auto end = host.MonotonicTime() + 700ms;
+  for (auto before = host.MonotonicTime(); before < end; before = host.MonotonicTime()) {
+    const auto inside = clock->MonotonicTime();
+    const auto after = host.MonotonicTime();
+    worst = std::max({worst, before - inside, inside - after});
+    const auto real_before = host.RealTime();
+    const auto real_inside = clock->RealTime();
+    worst_real = std::max({worst_real, real_before - real_inside, real_inside - host.RealTime()});
+  }
+  RecordProperty("worst_ns", std::to_string(worst.count()));
+  RecordProperty("worst_realtime_ns", std::to_string(worst_real.count()));
+  EXPECT_LT(worst, 5us);
+  EXPECT_LT(worst_real, 8us);
 }
 
 class KickTest : public MachineTest {

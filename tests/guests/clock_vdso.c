@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Clocks through libc, the vDSO and the raw system calls, in turn.
- *   clock_vdso            alternates and reports every step back; prints ok or no vdso
+ *   clock_vdso turns N    alternates N times, reports every step back; prints ok or no vdso
+ *   clock_vdso twice      reads a clock before and after 5 ms; prints on or back
  *   clock_vdso cost N     nanoseconds of a call: libc, raw clock_gettime, getpid
  *   clock_vdso unmap      tries to lose, change and write the vDSO; what it says is printed
  *   clock_vdso write      writes to the page that holds the time: must fault
@@ -66,7 +67,7 @@ static void* Find(const char* base, const char* name) {
   return NULL;
 }
 
-static int Alternate(const char* vdso) {
+static int Alternate(const char* vdso, int turns) {
   int (*direct)(clockid_t, struct timespec*) = NULL;
   if (vdso != NULL) *(void**)&direct = Find(vdso, "__vdso_clock_gettime");
   if (vdso != NULL && direct == NULL) return printf("no symbol\n"), 3;
@@ -74,7 +75,7 @@ static int Alternate(const char* vdso) {
   for (size_t c = 0; c < sizeof kClocks / sizeof kClocks[0]; ++c) {
     const clockid_t clock = kClocks[c];
     Nanos last = 0;
-    for (int i = 0; i < (c == 0 ? 100000 : 2000); ++i) {
+    for (int i = 0; i < (c == 0 ? turns : turns / 50); ++i) {
       struct timespec time = {0, 0};
       Nanos now = i % 3 == 0 ? Raw(clock) : Libc(clock);
       if (i % 3 == 2 && direct != NULL) {
@@ -115,7 +116,13 @@ static double Cost(int count, int kind) {
 
 int main(int argc, char** argv) {
   char* vdso = (char*)getauxval(AT_SYSINFO_EHDR);
-  if (argc < 2) return Alternate(vdso);
+  if (argc < 2) return 1;
+  if (strcmp(argv[1], "turns") == 0 && argc > 2) return Alternate(vdso, atoi(argv[2]));
+  if (strcmp(argv[1], "twice") == 0) {
+    const Nanos first = Libc(CLOCK_REALTIME);
+    usleep(5000);
+    return printf("%s\n", Libc(CLOCK_REALTIME) < first ? "back" : "on") < 0;
+  }
   if (strcmp(argv[1], "cost") == 0 && argc > 2) {
     const int count = atoi(argv[2]);
     printf("libc %.1f ns\n", Cost(count, 0));
@@ -134,5 +141,5 @@ int main(int argc, char** argv) {
   mremap(vdso, 4096, 8192, MREMAP_MAYMOVE);
   madvise(vdso - 4096, 2 * 4096, MADV_DONTNEED);
   mmap(vdso, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-  return Alternate(vdso);
+  return Alternate(vdso, 1000);
 }
