@@ -65,7 +65,10 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
                                                .hide_rdrand = spec.random == nullptr,
                                                .fixed_answers = std::span(answers).first(count),
                                                .vdso = self.HasVdso()}));
-  if (self.HasVdso()) self.spec_.clock = self.machine_->MakeGuestClock(spec.clock);
+  if (self.HasVdso())
+    self.spec_.clock = self.machine_->MakeGuestClock(spec.clock, [gate = spec.gate] {
+      return gate->Check({.resource = Resource::kClock, .name = "clock"}).ok();
+    });
   linux_abi::CpuFeatures features = FeaturesOf(self.host_->traits);
   features.vdso_address = self.machine_->vdso_address();
   self.pages_ = std::make_unique<MachinePages>(*self.machine_);

@@ -223,10 +223,12 @@ std::uint64_t Machine::vdso_address() const {
   return vdso_data_ != nullptr ? WAXVM_VDSO_IMAGE_ADDRESS : 0;
 }
 
-std::shared_ptr<ClockSource> Machine::MakeGuestClock(std::shared_ptr<ClockSource> host) {
+std::shared_ptr<ClockSource> Machine::MakeGuestClock(std::shared_ptr<ClockSource> host,
+                                                     std::function<bool()> may_show) {
   if (vdso_data_ == nullptr || !traits_.CanTellTime()) return host;
   return std::make_shared<GuestClock>(std::move(host), traits_.tsc_khz,
-                                      reinterpret_cast<waxvm_vdso_page*>(vdso_data_), ReadTsc);
+                                      reinterpret_cast<waxvm_vdso_page*>(vdso_data_), ReadTsc,
+                                      std::move(may_show));
 }
 
 void Machine::SetFixedAnswer(std::uint32_t number, std::int32_t value) {

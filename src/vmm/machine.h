@@ -3,6 +3,7 @@
 #define WAXVM_SRC_VMM_MACHINE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -125,8 +126,10 @@ class Machine {
   /// Where the vDSO's ELF header lies, for AT_SYSINFO_EHDR; 0: there is none.
   std::uint64_t vdso_address() const;
   /// The clock that this machine's vDSO shows, to be read by system calls as well; `host` itself
-  /// where the guest cannot tell the time. It must not be read once the machine is gone.
-  std::shared_ptr<ClockSource> MakeGuestClock(std::shared_ptr<ClockSource> host);
+  /// where the guest cannot tell the time. `may_show` is asked now and then whether the guest may
+  /// see it. It must not be read once the machine is gone.
+  std::shared_ptr<ClockSource> MakeGuestClock(std::shared_ptr<ClockSource> host,
+                                              std::function<bool()> may_show);
 
   void SetFsBase(std::uint64_t address);
   void SetGsBase(std::uint64_t address);

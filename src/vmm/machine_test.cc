@@ -243,7 +243,7 @@ TEST_F(MachineTest, VdsoIsThereOnlyWhenAskedForAndCannotBeWritten) {
   EXPECT_FALSE(Load(WAXVM_VDSO_IMAGE_ADDRESS));
   EXPECT_FALSE(Load(WAXVM_VDSO_DATA_ADDRESS));
   const auto host = std::make_shared<HostClockForTest>();
-  EXPECT_EQ(machine_->MakeGuestClock(host), host);
+  EXPECT_EQ(machine_->MakeGuestClock(host, [] { return true; }), host);
   Make({.vdso = true});
   EXPECT_EQ(machine_->vdso_address(), WAXVM_VDSO_IMAGE_ADDRESS);
   EXPECT_EQ(*Load(WAXVM_VDSO_IMAGE_ADDRESS) & 0xffffffff, 0x464c457fu);
@@ -259,7 +259,8 @@ TEST_F(MachineTest, GuestAndHostReadOneClock) {
     GTEST_SKIP() << "this KVM shifts the guest's timestamp counter";
   traits_.invariant_tsc = true;
   Make({.vdso = true});
-  const auto clock = machine_->MakeGuestClock(std::make_shared<HostClockForTest>());
+  const auto clock =
+      machine_->MakeGuestClock(std::make_shared<HostClockForTest>(), [] { return true; });
   ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadWrite));
   const std::uint64_t entry = VdsoFunction("__vdso_clock_gettime");
   // mov $CLOCK_MONOTONIC, %edi; mov $kData, %rsi; mov $entry, %rax; call *%rax
@@ -486,7 +487,8 @@ TEST_F(MachineTest, GuestClockFollowsTheHostsToMicroseconds) {
   if (!traits_.CanTellTime()) GTEST_SKIP() << "this KVM's guests cannot tell the time";
   Make({.vdso = true});
   HostClockForTest host;
-  const auto clock = machine_->MakeGuestClock(std::make_shared<HostClockForTest>());
+  const auto clock =
+      machine_->MakeGuestClock(std::make_shared<HostClockForTest>(), [] { return true; });
   std::chrono::nanoseconds worst(0), worst_real(0);
   const auto end = host.MonotonicTime() + 700ms;
   for (auto before = host.MonotonicTime(); before < end; before = host.MonotonicTime()) {

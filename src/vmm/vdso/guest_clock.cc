@@ -37,11 +37,12 @@ std::uint64_t ReadTsc() {
 }
 
 GuestClock::GuestClock(std::shared_ptr<ClockSource> host, std::uint64_t tsc_khz,
-                       waxvm_vdso_page* page, Tsc tsc)
+                       waxvm_vdso_page* page, Tsc tsc, MayShow may_show)
     : host_(std::move(host)),
       nominal_speed_(1e6 / static_cast<double>(tsc_khz)),
       page_(page),
       tsc_(std::move(tsc)),
+      may_show_(std::move(may_show)),
       line_ns_(0) {}
 
 nanoseconds GuestClock::MonotonicTime() {
@@ -129,15 +130,18 @@ void GuestClock::DrawLine() {
 
 // A vDSO that was preempted between two of its reads sees the sequence change.
 void GuestClock::Publish() {
+  const bool shown = may_show_();
   const std::atomic_ref<std::uint32_t> sequence(page_->sequence);
   sequence.store(++line_.sequence, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
-  page_->valid = line_.valid;
-  page_->tsc_base = line_.tsc_base;
-  page_->tsc_limit = line_.tsc_limit;
-  page_->multiplier = line_.multiplier;
-  page_->monotonic_ns = line_.monotonic_ns;
-  page_->realtime_offset_ns = line_.realtime_offset_ns;
+  // A program that may not see the line must not find its numbers either.
+  const waxvm_vdso_page line = shown ? line_ : waxvm_vdso_page{};
+  page_->valid = line.valid;
+  page_->tsc_base = line.tsc_base;
+  page_->tsc_limit = line.tsc_limit;
+  page_->multiplier = line.multiplier;
+  page_->monotonic_ns = line.monotonic_ns;
+  page_->realtime_offset_ns = line.realtime_offset_ns;
   sequence.store(++line_.sequence, std::memory_order_release);
 }
 

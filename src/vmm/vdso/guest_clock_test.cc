@@ -64,7 +64,9 @@ class GuestClockTest : public testing::Test {
 
   std::shared_ptr<World> world_ = std::make_shared<World>();
   waxvm_vdso_page page_ = {};
-  GuestClock clock_{world_, kKhz, &page_, [this] { return world_->Tsc(); }};
+  bool granted_ = true;
+  GuestClock clock_{world_, kKhz, &page_, [this] { return world_->Tsc(); },
+                    [this] { return granted_; }};
 };
 
 TEST_F(GuestClockTest, NothingIsShownBeforeAnybodyAsks) {
@@ -90,6 +92,19 @@ TEST_F(GuestClockTest, ALineEndsAndTheHostsReadingDrawsTheNext) {
   Settle();
   world_->Advance(nanoseconds(GuestClock::kLongestLine).count() + 1000);
   EXPECT_FALSE(ReadAsGuest(page_, world_->Tsc())) << "no line is longer";
+}
+
+TEST_F(GuestClockTest, WhoeverDecidesIsAskedForEachLine) {
+  Settle();
+  granted_ = false;
+  EXPECT_TRUE(ReadAsGuest(page_, world_->Tsc())) << "until the line ends";
+  Settle();
+  EXPECT_FALSE(ReadAsGuest(page_, world_->Tsc()));
+  EXPECT_EQ(page_.monotonic_ns, 0);
+  EXPECT_EQ(page_.tsc_base, 0u);
+  granted_ = true;
+  Settle();
+  EXPECT_TRUE(ReadAsGuest(page_, world_->Tsc()));
 }
 
 TEST_F(GuestClockTest, HostAndGuestReadTheSame) {
