@@ -129,8 +129,8 @@ absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system) {
   traits.traps_rdtsc = !reads_clock;
   WAXVM_ASSIGN_OR_RETURN(traits.has_fsgsbase, Try(machine, kWrfsbase));
   WAXVM_ASSIGN_OR_RETURN(traits.has_rdrand, Try(machine, kRdrand));
-  traits.kind = ring3 ? VmKind::kParavirtual : VmKind::kHardware;
   WAXVM_RETURN_IF_ERROR(ProbeTimestamps(machine, traits));
+  traits.kind = ring3 ? VmKind::kParavirtual : VmKind::kHardware;  // not while the probe runs on
   return traits;
 }
 
