@@ -171,6 +171,20 @@ absl::Status Vcpu::SetExtended(std::span<const std::byte, kExtendedBytes> state)
   return Check(::ioctl(fd_.get(), kSetXsave, state.data()), "KVM_SET_XSAVE");
 }
 
+absl::StatusOr<std::uint64_t> Vcpu::TscKhz() const {
+  const int khz = ::ioctl(fd_.get(), KVM_GET_TSC_KHZ, 0);
+  if (khz < 0) return ErrnoStatus(errno, "KVM_GET_TSC_KHZ");
+  return static_cast<std::uint64_t>(khz);
+}
+
+absl::Status Vcpu::SetTscOffset(std::uint64_t offset) const {
+  kvm_device_attr attribute{};
+  attribute.group = KVM_VCPU_TSC_CTRL;
+  attribute.attr = KVM_VCPU_TSC_OFFSET;
+  attribute.addr = reinterpret_cast<std::uintptr_t>(&offset);
+  return Check(::ioctl(fd_.get(), KVM_SET_DEVICE_ATTR, &attribute), "KVM_VCPU_TSC_OFFSET");
+}
+
 absl::Status Vcpu::SetSignalMask(std::uint64_t mask) const {
   const SignalMask argument{.bytes = 8, .mask = mask};
   return Check(::ioctl(fd_.get(), kSetSignalMask, &argument), "KVM_SET_SIGNAL_MASK");

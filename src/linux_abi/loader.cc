@@ -134,6 +134,8 @@ absl::StatusOr<std::uint64_t> BuildStack(const InstanceSpec& spec, const CpuFeat
       {AT_EXECFN, name_at},
       {AT_NULL, 0},
   };
+  if (features.vdso_address != 0)
+    words.insert(words.end(), {AT_SYSINFO_EHDR, features.vdso_address});
   for (const auto& [type, value] : auxiliary) {
     words.push_back(type);
     words.push_back(value);

@@ -11,10 +11,11 @@
 
 namespace waxvm::linux_abi {
 
-/// What the CPU offers the guest, for the auxiliary vector (AT_HWCAP, AT_HWCAP2).
+/// What the machine offers the guest, for the auxiliary vector.
 struct CpuFeatures {
   std::uint64_t hwcap = 0;
   std::uint64_t hwcap2 = 0;
+  std::uint64_t vdso_address = 0;  ///< AT_SYSINFO_EHDR; 0: none
 };
 
 /// Where the first instruction runs.

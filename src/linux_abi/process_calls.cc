@@ -227,6 +227,7 @@ constexpr SyscallEntry kCalls[] = {
     {SYS_personality, "personality", Personality, Support::kPartial, "PER_LINUX only"},
 };
 
+// gettid's is that of the first thread; who runs another changes it in the machine.
 constexpr FixedAnswer kFixedAnswers[] = {
     {SYS_getpid, Process::kPid},
     {SYS_gettid, Process::kPid},

@@ -63,11 +63,17 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
                          vmm::Machine::Create(self.host_->system, self.host_->traits, self.account_,
                                               {.trap_rdtsc = self.TrapsTimestamps(),
                                                .hide_rdrand = spec.random == nullptr,
-                                               .fixed_answers = std::span(answers).first(count)}));
+                                               .fixed_answers = std::span(answers).first(count),
+                                               .vdso = self.HasVdso()}));
+  if (self.HasVdso())
+    self.spec_.clock = self.machine_->MakeGuestClock(spec.clock, [gate = spec.gate] {
+      return gate->Check({.resource = Resource::kClock, .name = "clock"}).ok();
+    });
+  linux_abi::CpuFeatures features = FeaturesOf(self.host_->traits);
+  features.vdso_address = self.machine_->vdso_address();
   self.pages_ = std::make_unique<MachinePages>(*self.machine_);
-  WAXVM_ASSIGN_OR_RETURN(self.process_,
-                         linux_abi::Process::Create(self.spec_, *self.pages_, self, self.account_,
-                                                    FeaturesOf(self.host_->traits)));
+  WAXVM_ASSIGN_OR_RETURN(self.process_, linux_abi::Process::Create(self.spec_, *self.pages_, self,
+                                                                   self.account_, features));
   const linux_abi::EntryState entry = self.process_->entry();
   self.machine_->Start(entry.instruction_pointer, entry.stack_pointer);
   return instance;
@@ -199,6 +205,8 @@ bool MicroVmInstance::AnswerTimestamp(const vmm::Exit& exit) {
 bool MicroVmInstance::TrapsTimestamps() const {
   return spec_.clock == nullptr && host_->traits.traps_rdtsc;
 }
+
+bool MicroVmInstance::HasVdso() const { return spec_.clock != nullptr && spec_.host_clock; }
 
 bool MicroVmInstance::IsRepeating(const vmm::Exit& exit) {
   const std::uint64_t rip = machine_->registers().general.rip;

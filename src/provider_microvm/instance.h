@@ -65,6 +65,7 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   std::optional<Event> Raise(Fault fault, const siginfo_t& info, const vmm::Exit& exit);
   /// The event of a process that is over or waits; empty: the guest goes on.
   std::optional<Event> AfterScheduling();
+  bool HasVdso() const;
   /// The event that ends a run from outside: stopped, or out of wall or CPU time.
   std::optional<Event> Ended();
   bool OverWallTime() const;
@@ -72,7 +73,7 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   bool IsRepeating(const vmm::Exit& exit);
 
   const std::shared_ptr<const HostSystem> host_;
-  const InstanceSpec spec_;
+  InstanceSpec spec_;  ///< as asked for, but that the clock is the vDSO's where there is one
   MemoryAccount account_;
   OutputLimiter output_;
   absl::Status output_status_;

@@ -3,6 +3,7 @@
 #define WAXVM_SRC_VMM_MACHINE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -13,6 +14,7 @@
 #include "src/kvm/kvm.h"
 #include "src/vmm/guest_memory.h"
 #include "src/vmm/page_table.h"
+#include "waxvm/grant.h"
 
 namespace waxvm::vmm {
 
@@ -30,6 +32,14 @@ struct HostTraits {
   std::size_t extended_bytes = 576;  ///< of the XSAVE state that xcr0 names
   kvm::CpuidTable cpuid;             ///< as offered, without what waxvm keeps away from guests
   kvm_sregs reset_sregs{};           ///< of a vCPU that was just made
+
+  std::uint64_t tsc_khz = 0;      ///< of the guest's timestamp counter; 0: unknown
+  bool invariant_tsc = false;     ///< counts at one speed, whatever the CPU does
+  bool tsc_is_hosts = false;      ///< `rdtsc` inside reads what it reads outside …
+  bool needs_tsc_offset = false;  ///< … once the vCPU's offset has been set to 0
+
+  /// A guest can turn timestamps into the host's time.
+  bool CanTellTime() const { return tsc_khz != 0 && invariant_tsc && tsc_is_hosts; }
 };
 
 inline constexpr std::uint64_t kCr4Umip = 1 << 11;
@@ -55,6 +65,7 @@ struct MachineOptions {
   bool trap_rdtsc = false;
   bool hide_rdrand = false;  ///< from CPUID; the instruction itself cannot be withheld
   std::span<const FixedAnswer> fixed_answers = {};
+  bool vdso = false;  ///< maps the vDSO; needs a clock that the guest may read
 };
 
 /// Ring-3 registers, wherever the vCPU stopped.
@@ -120,14 +131,24 @@ class Machine {
   /// False when KVM refuses the state; nothing has changed then.
   bool LoadExtended(std::span<const std::byte, kvm::Vcpu::kExtendedBytes> state);
 
-  /// Changes what a system call of MachineOptions::fixed_answers answers from now on.
+  /// Changes what the stub answers to system call `number` from now on (for gettid, when another
+  /// thread runs). Costs one store. A number or a value that the table cannot hold is ignored.
   void SetFixedAnswer(std::uint32_t number, std::int32_t value);
+
+  /// Where the vDSO's ELF header lies, for AT_SYSINFO_EHDR; 0: there is none.
+  std::uint64_t vdso_address() const;
+  /// The clock that this machine's vDSO shows, to be read by system calls as well; `host` itself
+  /// where the guest cannot tell the time. `may_show` is asked now and then whether the guest may
+  /// see it. It must not be read once the machine is gone.
+  std::shared_ptr<ClockSource> MakeGuestClock(std::shared_ptr<ClockSource> host,
+                                              std::function<bool()> may_show);
 
   absl::Status SetSignalMask(std::uint64_t mask) { return vcpu_.SetSignalMask(mask); }
   std::uint64_t exits() const { return exits_; }
 
  private:
   friend absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system);
+  friend absl::Status ProbeTimestamps(Machine& machine, HostTraits& traits);
 
   enum class Stop { kNowhere, kSystemCall, kException, kExceptionWithCode, kReplaced };
 
@@ -139,6 +160,7 @@ class Machine {
         vm_(std::move(vm)),
         vcpu_(std::move(vcpu)) {}
   absl::Status BuildSystemPages(const MachineOptions& options);
+  absl::Status MapVdso();
   absl::Status SetUpVcpu(const MachineOptions& options);
   Exit DecodeDoorbell();
   Exit DecodeException(std::uint64_t stub_offset);
@@ -155,6 +177,7 @@ class Machine {
   kvm::Vcpu vcpu_;
   GuestPhysical stub_frame_ = 0;
   GuestPhysical stack_frame_ = 0;
+  std::byte* vdso_data_ = nullptr;
   std::uint64_t cr4_ = 0;
   std::uint64_t exits_ = 0;
   Stop stop_ = Stop::kNowhere;
