@@ -16,7 +16,8 @@ namespace waxvm::linux_abi {
 Process::Process(const InstanceSpec& spec, PageMapper& mapper, Host& host, MemoryAccount& account)
     : spec_(spec), host_(host), account_(account), memory_(mapper, account) {}
 
-Process::~Process() = default;
+// Mapped files are written back, and closed, while their file system is still there.
+Process::~Process() { memory_.Close(); }
 
 absl::StatusOr<std::unique_ptr<Process>> Process::Create(const InstanceSpec& spec,
                                                          PageMapper& mapper, Host& host,
@@ -26,7 +27,8 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Create(const InstanceSpec& spe
   WAXVM_ASSIGN_OR_RETURN(process->file_system_, FileSystem::Create(spec, account, host));
   process->files_ = std::make_unique<FdTable>(
       spec, account, host, [raw = process.get()] { raw->End(LimitReached{LimitKind::kOutput}); });
-  WAXVM_ASSIGN_OR_RETURN(process->entry_, LoadProgram(spec, features, process->memory_));
+  WAXVM_ASSIGN_OR_RETURN(process->entry_,
+                         LoadProgram(spec, features, process->memory_, *process->file_system_));
   return process;
 }
 
