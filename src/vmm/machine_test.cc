@@ -297,9 +297,10 @@ TEST_F(MachineTest, EveryReductionGoesThroughRevoke) {
   EXPECT_TRUE(flushes([&] { pages().Unmap(kFar, kPageBytes); }));
   EXPECT_FALSE(flushes([&] { pages().Unmap(kFar, kPageBytes); })) << "nothing is there";
   EXPECT_TRUE(flushes([&] { EXPECT_GT(pages().ReclaimUntouched(), 0u); }));
-  ASSERT_TRUE(pages().Populate(kFar, kLargePageBytes, kReadWrite));
-  ASSERT_TRUE(CanStore(kFar));
-  EXPECT_TRUE(flushes([&] { pages().Protect(kFar, kPageBytes, kAll); })) << "a split";
+  constexpr GuestVirtual kLarge = kFar + 64 * kLargePageBytes;
+  ASSERT_TRUE(pages().Populate(kLarge, kLargePageBytes, kReadWrite));
+  ASSERT_TRUE(CanStore(kLarge));
+  EXPECT_TRUE(flushes([&] { pages().Protect(kLarge, kPageBytes, kAll); })) << "a split";
 }
 
 TEST_F(MachineTest, SharedFrameIsSeenWhereverItIsMapped) {
