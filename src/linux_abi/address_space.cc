@@ -328,7 +328,10 @@ ErrnoOr<std::shared_ptr<MappedSource>> AddressSpace::SourceOf(std::shared_ptr<Op
 
 void AddressSpace::Close() {
   SyncFile();
-  if (!areas_.empty()) Erase(kUserStart, kStackTop);
+  // The machine takes back its own frames at once; only those of files go one by one.
+  for (const auto& [start, area] : areas_)
+    if (area.shared != nullptr) mapper_.Unmap(start, area.end - start);
+  areas_.clear();
   shared_files_.clear();
   sources_.clear();
 }
