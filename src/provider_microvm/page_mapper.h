@@ -35,8 +35,7 @@ class MachinePages final : public linux_abi::PageMapper {
   }
   std::optional<SharedFrame> NewSharedFrame() override { return machine_.memory().AllocateFrame(); }
   void FreeSharedFrame(SharedFrame frame) override { machine_.memory().FreeFrames(frame, 1); }
-  bool MapShared(std::uint64_t address, SharedFrame frame,
-                 linux_abi::PageRights rights) override {
+  bool MapShared(std::uint64_t address, SharedFrame frame, linux_abi::PageRights rights) override {
     return machine_.pages().MapShared(address, frame, Access(rights));
   }
   void ReadShared(SharedFrame frame, std::span<std::byte> to) const override {
