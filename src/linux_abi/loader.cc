@@ -50,10 +50,10 @@ struct Interpreter {
 };
 
 absl::Status NotVisible(const InstanceSpec& spec, const std::string& path, Errno error) {
-  return absl::FailedPreconditionError(absl::StrFormat(
+  return InvalidArgument(
       "%s is dynamically linked and asks for the interpreter %s, which cannot be opened inside "
       "(%s); grant the folders that hold it and the libraries, for example --grant=files:/:/:ro",
-      spec.program.name(), path, std::strerror(error.number)));
+      spec.program.name(), path, std::strerror(error.number));
 }
 
 absl::StatusOr<image::ElfImage> ParseInterpreter(MappedSource& source) {

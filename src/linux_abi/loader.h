@@ -33,9 +33,9 @@ struct EntryState {
 /// Maps the segments of `spec.program` and, for a dynamic executable, those of its interpreter,
 /// which is opened in `files` as the guest itself could. Then the heap's start, and the stack with
 /// arguments, environment and auxiliary vector. Large segments are read when they are touched.
-/// Errors: kFailedPrecondition (the interpreter is not visible inside), kInvalidArgument (it is no
-/// shared object that can be one; more than 128 KiB of arguments), kResourceExhausted (it does not
-/// fit into the memory limit).
+/// Errors: kInvalidArgument (the interpreter is not visible inside, or is no shared object that can
+/// be one; more than 128 KiB of arguments), kResourceExhausted (it does not fit into the memory
+/// limit).
 /// Spec: System V ABI, AMD64 supplement, section 3.4.1; getauxval(3).
 absl::StatusOr<EntryState> LoadProgram(const InstanceSpec& spec, const CpuFeatures& features,
                                        AddressSpace& memory, FileSystem& files);

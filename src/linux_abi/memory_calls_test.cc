@@ -149,7 +149,7 @@ class DynamicProgramTest : public testing::Test {
 
 TEST_F(DynamicProgramTest, SaysWhichGrantIsMissing) {
   const absl::Status status = guest_.Start();
-  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   const std::string message(status.message());
   EXPECT_NE(message.find("/ld.so"), std::string::npos) << message;
   EXPECT_NE(message.find("--grant=files:/:/:ro"), std::string::npos) << message;
