@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "src/base/checked.h"
+#include "src/linux_abi/mapped_files.h"
 #include "src/linux_abi/signals.h"
 #include "src/linux_abi/vfs/fd_table.h"
 #include "src/linux_abi/vfs/file_system.h"
@@ -126,6 +127,7 @@ ErrnoOr<std::vector<GuestRange>> ReadVectors(Process& process, std::uint64_t add
 std::int64_t ReadToGuest(Process& process, OpenFile& file, std::span<const GuestRange> ranges,
                          std::optional<std::uint64_t> offset) {
   file.NoteUse();
+  SyncMappings(process, file);
   const std::unique_ptr<std::byte[]> buffer = BounceBuffer(ranges);
   Pieces pieces(process, ranges);
   while (!pieces.Done()) {
@@ -151,6 +153,7 @@ std::int64_t ReadToGuest(Process& process, OpenFile& file, std::span<const Guest
 std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const GuestRange> ranges,
                             std::optional<std::uint64_t> offset) {
   file.NoteUse();
+  if (const std::int64_t error = SyncMappings(process, file); error < 0) return error;
   const std::unique_ptr<std::byte[]> buffer = BounceBuffer(ranges);
   Pieces pieces(process, ranges);
   while (!pieces.Done()) {
@@ -165,6 +168,11 @@ std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const Gu
         offset ? file.PWrite(filled, *offset + pieces.moved()) : file.Write(filled);
     if (n == -EPIPE) process.RaisePipeSignal();
     if (n <= 0) return pieces.Result(n);
+    if (offset)
+      RefreshMappings(process, file, *offset + pieces.moved(),
+                      *offset + pieces.moved() + static_cast<std::uint64_t>(n));
+    else
+      RefreshMappings(process, file);
     pieces.Advance(static_cast<std::uint64_t>(n));
     if (static_cast<std::size_t>(n) < piece.bytes) break;
   }

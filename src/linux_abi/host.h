@@ -57,6 +57,18 @@ class PageMapper {
   virtual std::size_t CopyFrom(std::uint64_t address, std::span<std::byte> to) const = 0;
   virtual std::size_t CopyTo(std::uint64_t address, std::span<const std::byte> from) = 0;
 
+  /// A frame that is not tied to one address: it can be mapped in several places and lives until it
+  /// is freed, which needs it to be mapped nowhere. Empty when memory ran out.
+  using SharedFrame = std::uint64_t;
+  virtual std::optional<SharedFrame> NewSharedFrame() = 0;
+  virtual void FreeSharedFrame(SharedFrame frame) = 0;
+  /// Maps it at `address`, which is absent or maps the same frame already. Unmap, Protect and Move
+  /// work on such a page as on others. False when memory ran out.
+  virtual bool MapShared(std::uint64_t address, SharedFrame frame, PageRights rights) = 0;
+  /// The whole contents; kPageBytes.
+  virtual void ReadShared(SharedFrame frame, std::span<std::byte> to) const = 0;
+  virtual void WriteShared(SharedFrame frame, std::span<const std::byte> from) = 0;
+
   /// Takes back the frames of pages that were made present but never touched; such a page is
   /// absent again. Returns the bytes gained.
   virtual std::uint64_t ReclaimUntouched() = 0;

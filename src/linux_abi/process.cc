@@ -21,7 +21,8 @@ Process::Process(const InstanceSpec& spec, PageMapper& mapper, Host& host, Memor
       timers_(*this),
       scheduler_(*this) {}
 
-Process::~Process() = default;
+// Mapped files are written back, and closed, while their file system is still there.
+Process::~Process() { memory_.Close(); }
 
 absl::StatusOr<std::unique_ptr<Process>> Process::Create(const InstanceSpec& spec,
                                                          PageMapper& mapper, Host& host,
@@ -31,7 +32,8 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Create(const InstanceSpec& spe
   WAXVM_ASSIGN_OR_RETURN(process->file_system_, FileSystem::Create(spec, account, host));
   process->files_ = std::make_unique<FdTable>(
       spec, account, host, [raw = process.get()] { raw->End(LimitReached{LimitKind::kOutput}); });
-  WAXVM_ASSIGN_OR_RETURN(process->entry_, LoadProgram(spec, features, process->memory_));
+  WAXVM_ASSIGN_OR_RETURN(process->entry_,
+                         LoadProgram(spec, features, process->memory_, *process->file_system_));
   return process;
 }
 

@@ -238,7 +238,7 @@ TEST_F(ProcessTest, MmapOfAFileCopiesItsBytes) {
   EXPECT_EQ(fake_.Text(static_cast<std::uint64_t>(at) + 5000, 1), std::string(1, '\0'));
   EXPECT_EQ(Call(SYS_mmap, 0, 8192, PROT_READ, MAP_PRIVATE, 77, 0), -EBADF);
   EXPECT_EQ(Call(SYS_mmap, 0, 8192, PROT_READ, MAP_PRIVATE, fd, 1), -EINVAL);
-  EXPECT_EQ(Call(SYS_mmap, 0, 8192, PROT_WRITE, MAP_SHARED, fd, 0), -ENODEV);
+  EXPECT_GT(Call(SYS_mmap, 0, 8192, PROT_WRITE, MAP_SHARED, fd, 0), 0);
   EXPECT_EQ(Call(SYS_mmap, 0, 8192, PROT_READ, 0, fd, 0), -EINVAL) << "neither shared nor private";
 }
 

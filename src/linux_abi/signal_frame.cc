@@ -187,13 +187,17 @@ CpuRegisters RegistersOf(const MachineContext& m, const CpuRegisters& before) {
 
 }  // namespace
 
+std::uint64_t SignalFrameBytes(std::size_t extended_bytes) {
+  return kRedZoneBytes + extended_bytes + sizeof kMagic2 + kStateAlignment + sizeof(Frame) + 32;
+}
+
 bool EnterHandler(Process& process, Thread& thread, const siginfo_t& info,
                   const SignalAction& action, CpuRegisters& registers) {
   constexpr std::uint64_t kHasRestorer = 0x04000000;  // SA_RESTORER
   if ((action.flags & kHasRestorer) == 0) return false;
   const std::vector<std::byte> extended = ExtendedBytes(process.host());
   const std::uint64_t top = StackFor(thread, action, registers.rsp);
-  const std::uint64_t room = extended.size() + kStateAlignment + sizeof(Frame) + 32;
+  const std::uint64_t room = SignalFrameBytes(extended.size());
   const SignalStack& stack = thread.signal_stack;
   // A handler whose stack is full must not run into what lies below it.
   const bool on_stack = stack.Holds(top);

@@ -112,6 +112,9 @@ void RaiseFault(Process& process, Thread& thread, const siginfo_t& info, const T
 bool EnterHandler(Process& process, Thread& thread, const siginfo_t& info,
                   const SignalAction& action, CpuRegisters& registers);
 
+/// The most that EnterHandler puts on a stack, for so many bytes of extended state.
+std::uint64_t SignalFrameBytes(std::size_t extended_bytes);
+
 /// rt_sigreturn: undoes EnterHandler from the frame, which the guest may have changed in any way.
 /// False when there is no readable frame or the machine refuses what is in it.
 bool LeaveHandler(Process& process, Thread& thread);

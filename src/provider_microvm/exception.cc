@@ -83,9 +83,10 @@ Registers GeneralRegisters(const vmm::UserRegisters& registers) {
 
 Fault PageFault(const vmm::Exit& exit, const vmm::UserRegisters& registers, FaultResult result) {
   Fault fault;
-  fault.kind =
-      result == FaultResult::kStackGuard ? FaultKind::kStackOverflow : FaultKind::kSegmentation;
-  fault.signal = SIGSEGV;
+  fault.kind = result == FaultResult::kStackGuard   ? FaultKind::kStackOverflow
+               : result == FaultResult::kBeyondFile ? FaultKind::kBusError
+                                                    : FaultKind::kSegmentation;
+  fault.signal = result == FaultResult::kBeyondFile ? SIGBUS : SIGSEGV;
   fault.address = exit.address;
   fault.registers = GeneralRegisters(registers);
   const char* access = (exit.error_code & kPageFaultFetch) != 0   ? "execution"
@@ -93,6 +94,7 @@ Fault PageFault(const vmm::Exit& exit, const vmm::UserRegisters& registers, Faul
                                                                   : "read";
   const char* reason = result == FaultResult::kStackGuard    ? "below the stack"
                        : result == FaultResult::kWrongRights ? "not allowed there"
+                       : result == FaultResult::kBeyondFile  ? "beyond the end of the mapped file"
                                                              : "not mapped";
   fault.detail = absl::StrFormat("%s at 0x%x from rip 0x%x: %s", access, exit.address,
                                  registers.general.rip, reason);
@@ -113,6 +115,10 @@ siginfo_t PageFaultSignal(const vmm::Exit& exit, FaultResult result) {
   siginfo_t info{};
   info.si_signo = SIGSEGV;
   info.si_code = result == FaultResult::kWrongRights ? SEGV_ACCERR : SEGV_MAPERR;
+  if (result == FaultResult::kBeyondFile) {
+    info.si_signo = SIGBUS;
+    info.si_code = BUS_ADRERR;
+  }
   info.si_addr = reinterpret_cast<void*>(exit.address);
   return info;
 }

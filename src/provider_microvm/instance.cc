@@ -34,6 +34,7 @@ linux_abi::CpuFeatures FeaturesOf(const vmm::HostTraits& traits) {
   for (std::uint32_t i = 0; i < traits.cpuid.count; ++i)
     if (traits.cpuid.entries[i].function == 1) features.hwcap = traits.cpuid.entries[i].edx;
   if (traits.has_fsgsbase) features.hwcap2 = kHwcap2FsGsBase;
+  features.minimum_signal_stack_bytes = linux_abi::SignalFrameBytes(traits.extended_bytes);
   return features;
 }
 
@@ -70,7 +71,8 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
       return gate->Check({.resource = Resource::kClock, .name = "clock"}).ok();
     });
   linux_abi::CpuFeatures features = FeaturesOf(self.host_->traits);
-  features.vdso_address = self.machine_->vdso_address();
+  if (const std::uint64_t vdso = self.machine_->vdso_address(); vdso != 0)
+    features.vdso_address = vdso;
   self.pages_ = std::make_unique<MachinePages>(*self.machine_);
   WAXVM_ASSIGN_OR_RETURN(self.process_, linux_abi::Process::Create(self.spec_, *self.pages_, self,
                                                                    self.account_, features));

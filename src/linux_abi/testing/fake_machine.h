@@ -36,7 +36,11 @@ namespace waxvm::linux_abi {
 class FakePages final : public PageMapper {
  public:
   explicit FakePages(MemoryAccount& account) : account_(account) {}
-  ~FakePages() override { account_.Release(pages_.size() * kPageBytes); }
+  ~FakePages() override {
+    for (const auto& [address, page] : pages_)
+      if (!page.shared) account_.Release(kPageBytes);
+    account_.Release(shared_.size() * kPageBytes);
+  }
   FakePages(const FakePages&) = delete;
   FakePages& operator=(const FakePages&) = delete;
 
@@ -44,7 +48,7 @@ class FakePages final : public PageMapper {
     for (std::uint64_t at = address; at < address + bytes; at += kPageBytes) {
       if (pages_.contains(at)) continue;
       if (!account_.Charge(kPageBytes)) return false;
-      pages_.emplace(at, Page{std::make_unique<Frame>(), rights});
+      pages_.emplace(at, Page{std::make_shared<Frame>(), rights});
     }
     return true;
   }
@@ -57,7 +61,7 @@ class FakePages final : public PageMapper {
   void Unmap(std::uint64_t address, std::uint64_t bytes) override {
     auto page = pages_.lower_bound(address);
     while (page != pages_.end() && page->first < address + bytes) {
-      account_.Release(kPageBytes);
+      if (!page->second.shared) account_.Release(kPageBytes);
       page = pages_.erase(page);
     }
   }
@@ -84,6 +88,25 @@ class FakePages final : public PageMapper {
                           std::memcpy(page, from.data() + done, n);
                         });
   }
+  std::optional<SharedFrame> NewSharedFrame() override {
+    if (!account_.Charge(kPageBytes)) return std::nullopt;
+    shared_.emplace(++last_shared_, std::make_shared<Frame>());
+    return last_shared_;
+  }
+  void FreeSharedFrame(SharedFrame frame) override {
+    shared_.erase(frame);
+    account_.Release(kPageBytes);
+  }
+  bool MapShared(std::uint64_t address, SharedFrame frame, PageRights rights) override {
+    pages_.insert_or_assign(address, Page{shared_.at(frame), rights, /*shared=*/true});
+    return true;
+  }
+  void ReadShared(SharedFrame frame, std::span<std::byte> to) const override {
+    std::memcpy(to.data(), shared_.at(frame)->data(), to.size());
+  }
+  void WriteShared(SharedFrame frame, std::span<const std::byte> from) override {
+    std::memcpy(shared_.at(frame)->data(), from.data(), from.size());
+  }
   std::uint64_t ReclaimUntouched() override { return 0; }
   std::uint64_t FreeBytes() const override { return account_.free_bytes(); }
 
@@ -94,12 +117,14 @@ class FakePages final : public PageMapper {
     return page->second.rights;
   }
   std::size_t page_count() const { return pages_.size(); }
+  std::size_t shared_frame_count() const { return shared_.size(); }
 
  private:
   using Frame = std::array<std::byte, kPageBytes>;
   struct Page {
-    std::unique_ptr<Frame> frame;
+    std::shared_ptr<Frame> frame;
     PageRights rights;
+    bool shared = false;
   };
 
   template <typename Copy>
@@ -119,6 +144,8 @@ class FakePages final : public PageMapper {
 
   MemoryAccount& account_;
   std::map<std::uint64_t, Page> pages_;
+  std::map<SharedFrame, std::shared_ptr<Frame>> shared_;
+  SharedFrame last_shared_ = 0;
 };
 
 /// A Host that keeps what was written and really polls host descriptors. It never sleeps: a wait
