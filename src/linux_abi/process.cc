@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/linux_abi/process.h"
 
+#include <signal.h>
+
 #include <cerrno>
+#include <vector>
 
 #include "src/base/status.h"
 #include "src/base/strings.h"
@@ -40,7 +43,10 @@ std::optional<std::int64_t> Process::Dispatch(std::uint64_t number,
   if (number == static_cast<std::uint64_t>(WAXVM_HOST_CALL_NUMBER)) {
     result = StartHostCall(*this, arguments[0]);
   } else if (const SyscallEntry* entry = FindSyscall(number); entry != nullptr) {
-    result = entry->handler(*this, arguments);
+    call_progress_ = 0;
+    do {
+      result = entry->handler(*this, arguments);
+    } while (result == kAsleep && !ending_);
   } else {
     const std::string_view name = SyscallName(number);
     const std::string unknown = absl::StrFormat("number %d", number);
@@ -54,6 +60,16 @@ std::optional<std::int64_t> Process::Dispatch(std::uint64_t number,
   if (ending_ || pending_host_call_) return std::nullopt;
   return result;
 }
+
+std::int64_t Process::Sleep(Wait wait) {
+  std::vector<pollfd> descriptors;
+  for (const WatchedFile& watched : wait.files) watched.file->AddHostDescriptors(descriptors);
+  const int result = host_.Wait(descriptors, wait.timeout);
+  if (result > 0) return kAsleep;
+  return result < 0 ? -EINTR : 0;
+}
+
+void Process::RaisePipeSignal() { RaiseSignal(*this, SIGPIPE); }
 
 void Process::BeginHostCall(HostCallRequest request, MemoryCharge charge,
                             std::uint64_t call_address) {

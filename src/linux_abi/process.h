@@ -17,6 +17,7 @@
 #include "src/linux_abi/loader.h"
 #include "src/linux_abi/signals.h"
 #include "src/linux_abi/syscall_table.h"
+#include "src/linux_abi/wait.h"
 #include "waxvm/access.h"
 #include "waxvm/provider.h"
 
@@ -68,6 +69,16 @@ class Process {
   FdTable& files() { return *files_; }
   FileSystem& file_system() { return *file_system_; }
 
+  /// Puts the calling thread to sleep: kAsleep, to be handed up; 0 when the timeout is over; or
+  /// `wait.interrupted` after a signal.
+  std::int64_t Sleep(Wait wait);
+  /// Zero when a call starts, kept while it is made again after a sleep.
+  std::uint64_t& call_progress() { return call_progress_; }
+  /// The signal mask until this call is over and its signals were delivered.
+  void SetTemporarySignalMask(std::uint64_t) {}
+  /// SIGPIPE for the calling thread.
+  void RaisePipeSignal();
+
   static constexpr std::int32_t kPid =
       2;  ///< what getpid says: not 1, which programs treat specially
 
@@ -86,6 +97,7 @@ class Process {
   MemoryCharge host_call_charge_;
   std::uint64_t host_call_address_ = 0;
   SignalState signals_;
+  std::uint64_t call_progress_ = 0;
 };
 
 }  // namespace waxvm::linux_abi
