@@ -104,6 +104,13 @@ std::int64_t Fcntl(Process& process, const SyscallArguments& arguments) {
     case F_SETFL:
       file->SetStatusFlags(static_cast<int>(arguments[2]));
       return 0;
+    case F_GETPIPE_SZ:
+    case F_SETPIPE_SZ: {
+      const auto* end = dynamic_cast<const PipeEnd*>(file.get());
+      if (end == nullptr) return -EBADF;
+      if (command == F_SETPIPE_SZ) return end->pipe()->SetCapacity(FdNumber(arguments[2]));
+      return static_cast<std::int64_t>(end->pipe()->capacity());
+    }
     case F_GETLK:
     case F_SETLK:
     case F_SETLKW:
@@ -214,7 +221,7 @@ constexpr SyscallEntry kEntries[] = {
     {SYS_dup2, "dup2", Dup2},
     {SYS_dup3, "dup3", Dup3},
     {SYS_fcntl, "fcntl", Fcntl, Support::kPartial,
-     "leases, owners, seals and pipe sizes; locks are always granted"},
+     "leases, owners and seals; locks are always granted"},
     {SYS_flock, "flock", Flock, Support::kPartial, "locks are always granted"},
     {SYS_ioctl, "ioctl", Ioctl, Support::kPartial, "all but FIOCLEX, FIONCLEX, FIONBIO, FIONREAD"},
     {SYS_pipe, "pipe", Pipe},

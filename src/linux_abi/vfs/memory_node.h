@@ -33,6 +33,8 @@ struct VfsContext {
   Host& host;
   std::uint64_t last_inode = 0;
   std::uint64_t live_nodes = 0;
+  std::uint64_t epoll_round = 0;  ///< EpollFile::Round
+  int epoll_depth = 0;
   timespec started{};  ///< the host's time when the instance was made; never shown to the guest
 
   /// The granted clock's time, or the fixed one.

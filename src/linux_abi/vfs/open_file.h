@@ -8,10 +8,14 @@
 #include <sys/vfs.h>
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "src/linux_abi/errno_or.h"
 
@@ -25,10 +29,19 @@ struct DirectoryEntry {
   std::string name;
 };
 
+/// How often something came in that can be read, and room was made for writing: how an
+/// edge-triggered waiter tells that what is ready now is not what was reported last.
+struct Edges {
+  std::uint64_t in = 0;
+  std::uint64_t out = 0;
+  bool operator==(const Edges&) const = default;
+};
+
 /// An open file description: what descriptors made by dup share, offset and status flags included.
 /// Results are bytes or negated errno values. The callers have checked readable() and writable().
+/// Nothing here waits: what cannot be done yet is -EAGAIN, whether nonblocking() or not.
 /// Thread safety: none; used by the instance's thread.
-class OpenFile {
+class OpenFile : public std::enable_shared_from_this<OpenFile> {
  public:
   /// `flags` as given to open(2); those that only matter while opening are dropped.
   explicit OpenFile(int flags);
@@ -45,7 +58,7 @@ class OpenFile {
   bool writable() const { return !path_only() && (flags_ & O_ACCMODE) != O_RDONLY; }
   bool nonblocking() const { return (flags_ & O_NONBLOCK) != 0; }
 
-  /// At the shared offset, where there is one. May wait unless nonblocking().
+  /// At the shared offset, where there is one.
   virtual std::int64_t Read(std::span<std::byte> to);
   virtual std::int64_t Write(std::span<const std::byte> from);
   /// At `offset`, which callers keep below 2^63; leaves the shared offset alone.
@@ -71,15 +84,19 @@ class OpenFile {
   /// Where paths relative to this descriptor start; null for what is not a directory.
   virtual const Place* directory() const { return nullptr; }
 
-  /// What poll(2) would say without waiting, POLLHUP and POLLERR included.
+  /// What poll(2) would say now, POLLHUP and POLLERR included. POLLOUT means that a Write which
+  /// gave -EAGAIN is worth another try.
   virtual short Poll() const { return POLLIN | POLLOUT; }
-  /// Changes whenever bytes may have gone in or out: how edge-triggered waiting tells that what is
-  /// ready now is not what was reported last.
-  virtual std::uint64_t Uses() const { return uses_; }
+  /// Two that differ mean that something happened in between.
+  virtual Edges edges() const { return {.in = uses_, .out = uses_}; }
   void NoteUse() { ++uses_; }
-  /// The host descriptor that becomes ready when this file does, or -1 when only the guest itself
-  /// can make it ready.
-  virtual int HostDescriptor() const { return -1; }
+  /// Adds the host descriptors that become ready when this file does; none where only the guest
+  /// itself or the time can make it ready.
+  virtual void AddHostDescriptors(std::vector<pollfd>&) const {}
+  /// When, on the clock of Host::Now(), the file becomes ready by itself.
+  virtual std::optional<std::chrono::nanoseconds> ReadyAt() const { return std::nullopt; }
+  /// True where every Read and Write moves one message, which must not be put together or split.
+  virtual bool has_messages() const { return false; }
   /// FIONREAD: bytes that can be read at once.
   virtual std::int64_t Available() const;
 

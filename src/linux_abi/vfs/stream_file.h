@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <vector>
 
 #include "src/linux_abi/host.h"
 #include "src/linux_abi/vfs/open_file.h"
@@ -16,18 +17,18 @@ namespace waxvm::linux_abi {
 /// Standard input from a host descriptor that stays its owner's; -1 is an empty one.
 class InputFile final : public OpenFile {
  public:
-  InputFile(Host& host, int descriptor);
+  explicit InputFile(int descriptor);
 
   std::int64_t Read(std::span<std::byte> to) override;
   std::int64_t Stat(struct stat& status) const override;
   short Poll() const override;
-  int HostDescriptor() const override { return descriptor_; }
+  Edges edges() const override;
+  void AddHostDescriptors(std::vector<pollfd>& to) const override;
   std::int64_t Available() const override;
 
  private:
   std::int64_t ReadNow(std::span<std::byte> to) const;
 
-  Host& host_;
   int descriptor_;
   bool regular_ = false;
 };
