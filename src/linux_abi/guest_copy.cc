@@ -125,6 +125,20 @@ std::unique_ptr<std::byte[]> BounceBuffer(const Cursor& cursor) {
 
 }  // namespace
 
+std::size_t GatherFromGuest(Process& process, std::span<const GuestRange> ranges,
+                            std::uint64_t skip, std::span<std::byte> to) {
+  Cursor cursor(process, ranges);
+  cursor.Advance(skip);
+  return cursor.Gather(to);
+}
+
+std::size_t ScatterToGuest(Process& process, std::span<const GuestRange> ranges, std::uint64_t skip,
+                           std::span<const std::byte> from) {
+  Cursor cursor(process, ranges);
+  cursor.Advance(skip);
+  return cursor.Scatter(from);
+}
+
 bool RunIsEnding(Process& process) {
   return process.ending().has_value() || process.host().Wait({}, std::chrono::nanoseconds(0)) < 0;
 }
@@ -145,8 +159,9 @@ ErrnoOr<std::vector<GuestRange>> ReadVectors(Process& process, std::uint64_t add
 }
 
 std::int64_t SleepOnFile(Process& process, OpenFile& file, short events) {
-  const std::int64_t slept =
-      process.Sleep({.files = {{file.shared_from_this(), events}}, .interrupted = kRestart});
+  const std::int64_t slept = process.Sleep({.files = {{file.shared_from_this(), events}},
+                                            .timeout = file.WaitLimit(events),
+                                            .interrupted = kRestart});
   return slept == 0 ? -EAGAIN : slept;
 }
 
@@ -177,7 +192,7 @@ std::int64_t ReadToGuest(Process& process, OpenFile& file, std::span<const Guest
 }
 
 std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const GuestRange> ranges,
-                            std::optional<std::uint64_t> offset, bool may_wait) {
+                            std::optional<std::uint64_t> offset, bool may_wait, bool raise) {
   file.NoteUse();
   Cursor cursor(process, ranges);
   const std::unique_ptr<std::byte[]> buffer = BounceBuffer(cursor);
@@ -194,7 +209,7 @@ std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const Gu
     const std::span<const std::byte> filled = from.first(copied);
     const std::int64_t n =
         offset ? file.PWrite(filled, *offset + cursor.moved()) : file.Write(filled);
-    if (n == -EPIPE) process.RaisePipeSignal();
+    if (n == -EPIPE && raise) process.RaisePipeSignal();
     if (n == -EAGAIN && may_wait && !file.nonblocking()) {
       progress = cursor.moved();
       const std::int64_t slept = SleepOnFile(process, file, POLLOUT);

@@ -79,6 +79,9 @@ class Host {
   virtual int Wait(std::span<pollfd> descriptors,
                    std::optional<std::chrono::nanoseconds> timeout) = 0;
 
+  /// The clock that timeouts and timers run on; never goes back, unrelated to any grant.
+  virtual std::chrono::nanoseconds Now() = 0;
+
   /// The guest thread's FS and GS base.
   virtual void SetFsBase(std::uint64_t address) = 0;
   virtual std::uint64_t FsBase() = 0;

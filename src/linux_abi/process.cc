@@ -10,6 +10,7 @@
 #include "src/base/strings.h"
 #include "src/linux_abi/host_call.h"
 #include "src/linux_abi/loader.h"
+#include "src/linux_abi/process_view.h"
 #include "src/linux_abi/vfs/fd_table.h"
 #include "src/linux_abi/vfs/file_system.h"
 #include "waxvm/abi/host_call.h"
@@ -29,6 +30,7 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Create(const InstanceSpec& spe
   WAXVM_ASSIGN_OR_RETURN(process->file_system_, FileSystem::Create(spec, account, host));
   process->files_ = std::make_unique<FdTable>(
       spec, account, host, [raw = process.get()] { raw->End(LimitReached{LimitKind::kOutput}); });
+  process->file_system_->ShowProcess(MakeProcessView(*process));
   WAXVM_ASSIGN_OR_RETURN(process->entry_, LoadProgram(spec, features, process->memory_));
   return process;
 }

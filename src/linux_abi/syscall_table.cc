@@ -10,8 +10,9 @@ using Table = std::array<const SyscallEntry*, kTableSize>;
 Table MakeTable() {
   Table table{};
   for (const auto family :
-       {FileCalls(), DescriptorCalls(), PathCalls(), AttributeCalls(), PollCalls(), MemoryCalls(),
-        ProcessCalls(), SignalCalls(), TimeCalls(), RandomCalls(), ThreadCalls()})
+       {FileCalls(), DescriptorCalls(), PathCalls(), AttributeCalls(), PollCalls(), SocketCalls(),
+        MessageCalls(), TimerFileCalls(), SpliceCalls(), MemoryCalls(), ProcessCalls(),
+        SignalCalls(), TimeCalls(), RandomCalls(), ThreadCalls()})
     for (const SyscallEntry& entry : family) table[static_cast<std::size_t>(entry.number)] = &entry;
   return table;
 }

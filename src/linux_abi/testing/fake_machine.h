@@ -145,6 +145,7 @@ class FakeHost final : public Host {
   std::uint64_t FsBase() override { return fs_base; }
   void SetGsBase(std::uint64_t address) override { gs_base = address; }
   std::uint64_t GsBase() override { return gs_base; }
+  std::chrono::nanoseconds Now() override { return now; }
   std::chrono::nanoseconds CpuTime() override { return cpu_time; }
 
   std::string output;
@@ -155,6 +156,7 @@ class FakeHost final : public Host {
   int waits = 0;
   std::chrono::nanoseconds waited{0};
   std::chrono::nanoseconds cpu_time{0};
+  std::chrono::nanoseconds now{1'000'000'000};
   std::uint64_t fs_base = 0;
   std::uint64_t gs_base = 0;
 };

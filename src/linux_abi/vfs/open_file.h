@@ -8,6 +8,7 @@
 #include <sys/vfs.h>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "src/linux_abi/errno_or.h"
@@ -78,6 +80,19 @@ class OpenFile : public std::enable_shared_from_this<OpenFile> {
   /// Access and modification time; UTIME_NOW and UTIME_OMIT as in utimensat(2).
   virtual std::int64_t SetTimes(const std::array<timespec, 2>& times);
   virtual ErrnoOr<std::string> ReadLink() const;
+  /// Locks that the host keeps, so that its other processes see them; empty: the instance keeps
+  /// them. `operation`: of flock(2), LOCK_NB included. `command`: F_OFD_SETLK or F_OFD_GETLK;
+  /// `for_process`: for the process as a whole instead of this open file.
+  virtual std::optional<std::int64_t> FlockOnHost(int) { return std::nullopt; }
+  virtual std::optional<std::int64_t> LockOnHost(bool, int, struct flock&) { return std::nullopt; }
+  /// Destroyed together with the open file: lets go of what it has locked.
+  void KeepForLocks(std::shared_ptr<void> token) { lock_token_ = std::move(token); }
+  bool keeps_for_locks() const { return lock_token_.use_count() > 0; }
+  /// Where it was found. Errors: ENOENT for what never had a name.
+  virtual ErrnoOr<std::string> Path() const { return Errno{ENOENT}; }
+  /// Another open file of the same thing, as opening /proc/self/fd/N makes it. Errors: ENXIO for
+  /// what cannot be opened by name.
+  virtual ErrnoOr<std::shared_ptr<OpenFile>> Reopen(int flags);
 
   /// The entries from the offset on; an entry's offset is its index in the directory.
   virtual ErrnoOr<std::span<const DirectoryEntry>> ReadDirectory();
@@ -95,6 +110,8 @@ class OpenFile : public std::enable_shared_from_this<OpenFile> {
   virtual void AddHostDescriptors(std::vector<pollfd>&) const {}
   /// When, on the clock of Host::Now(), the file becomes ready by itself.
   virtual std::optional<std::chrono::nanoseconds> ReadyAt() const { return std::nullopt; }
+  /// How long a call may sleep for POLLIN or POLLOUT (SO_RCVTIMEO, SO_SNDTIMEO); empty: no end.
+  virtual std::optional<std::chrono::nanoseconds> WaitLimit(short) const { return std::nullopt; }
   /// True where every Read and Write moves one message, which must not be put together or split.
   virtual bool has_messages() const { return false; }
   /// FIONREAD: bytes that can be read at once.
@@ -109,6 +126,7 @@ class OpenFile : public std::enable_shared_from_this<OpenFile> {
  private:
   int flags_;
   std::uint64_t uses_ = 0;
+  std::shared_ptr<void> lock_token_;
 };
 
 /// A file whose bytes have positions: Read and Write are PRead and PWrite at the offset.

@@ -155,6 +155,15 @@ std::int64_t PipeEnd::Write(std::span<const std::byte> from) {
   return static_cast<std::int64_t>(pipe_->Put(from));
 }
 
+ErrnoOr<std::string> PipeEnd::Path() const {
+  return node_ == nullptr ? ErrnoOr<std::string>(Errno{ENOENT}) : node_->Path();
+}
+
+ErrnoOr<std::shared_ptr<OpenFile>> PipeEnd::Reopen(int flags) {
+  constexpr int kPassedOn = O_ACCMODE | O_NONBLOCK;
+  return std::shared_ptr<OpenFile>(std::make_shared<PipeEnd>(pipe_, flags & kPassedOn, node_));
+}
+
 std::int64_t PipeEnd::Stat(struct stat& status) const {
   if (node_ != nullptr) {
     node_->Stat(status);
@@ -194,6 +203,34 @@ short PipeEnd::Poll() const {
     if (pipe_->readers == 0) state |= POLLERR;
   }
   return static_cast<short>(state);
+}
+
+FifoOpening::FifoOpening(std::shared_ptr<PipeEnd> end)
+    : OpenFile(O_PATH),
+      end_(std::move(end)),
+      others_before_(end_->readable() ? end_->pipe()->writers_ever : end_->pipe()->readers_ever) {}
+
+bool FifoOpening::arrived() const {
+  const Pipe& pipe = *end_->pipe();
+  if (end_->readable()) return pipe.writers > 0 || pipe.writers_ever != others_before_;
+  return pipe.readers > 0 || pipe.readers_ever != others_before_;
+}
+
+ErrnoOr<std::shared_ptr<PipeEnd>> OpenFifo(VfsContext& context,
+                                           const std::shared_ptr<MemoryNode>& node, int flags) {
+  auto pipe = std::static_pointer_cast<Pipe>(node->endpoint.lock());
+  const bool writer = (flags & O_ACCMODE) == O_WRONLY;
+  if (writer && (flags & O_NONBLOCK) != 0 && (pipe == nullptr || pipe->readers == 0)) {
+    return Errno{ENXIO};
+  }
+  if (pipe == nullptr) {
+    ErrnoOr<std::shared_ptr<Pipe>> made = Pipe::Create(context);
+    if (!made.ok()) return made.error();
+    pipe = *std::move(made);
+    node->endpoint = pipe;
+  }
+  constexpr int kPassedOn = O_ACCMODE | O_NONBLOCK;
+  return std::make_shared<PipeEnd>(std::move(pipe), flags & kPassedOn, node);
 }
 
 ErrnoOr<PipeEnds> CreatePipe(VfsContext& context, int flags) {

@@ -70,6 +70,8 @@ class PipeEnd final : public OpenFile {
 
   std::int64_t Read(std::span<std::byte> to) override;
   std::int64_t Write(std::span<const std::byte> from) override;
+  ErrnoOr<std::string> Path() const override;
+  ErrnoOr<std::shared_ptr<OpenFile>> Reopen(int flags) override;
   std::int64_t Stat(struct stat& status) const override;
   std::int64_t SetMode(mode_t mode) override;
   std::int64_t SetOwner(uid_t owner, gid_t group) override;
@@ -83,6 +85,27 @@ class PipeEnd final : public OpenFile {
   std::shared_ptr<MemoryNode> node_;
   std::uint64_t writers_before_;
 };
+
+/// An end of a FIFO whose open(2) waits for somebody at the other one. Never in a descriptor.
+class FifoOpening final : public OpenFile {
+ public:
+  explicit FifoOpening(std::shared_ptr<PipeEnd> end);
+
+  const std::shared_ptr<PipeEnd>& end() const { return end_; }
+  /// Somebody is there, or was since.
+  bool arrived() const;
+  std::int64_t Stat(struct stat& status) const override { return end_->Stat(status); }
+  short Poll() const override { return arrived() ? POLLIN : 0; }
+
+ private:
+  std::shared_ptr<PipeEnd> end_;
+  std::uint64_t others_before_;
+};
+
+/// Opens a FIFO's node, whose Pipe is made where it has none. Errors: ENXIO for a nonblocking
+/// writer without readers, ENFILE.
+ErrnoOr<std::shared_ptr<PipeEnd>> OpenFifo(VfsContext& context,
+                                           const std::shared_ptr<MemoryNode>& node, int flags);
 
 struct PipeEnds {
   std::shared_ptr<OpenFile> reader;

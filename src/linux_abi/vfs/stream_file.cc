@@ -53,6 +53,12 @@ std::int64_t InputFile::Read(std::span<std::byte> to) {
   return n == -EINTR ? -EAGAIN : n;
 }
 
+// There is one stream behind it, which both descriptors then share.
+ErrnoOr<std::shared_ptr<OpenFile>> InputFile::Reopen(int flags) {
+  if ((flags & O_ACCMODE) != O_RDONLY) return Errno{EACCES};
+  return shared_from_this();
+}
+
 // What arrives on the host is seen by its number of bytes alone.
 Edges InputFile::edges() const {
   const std::int64_t available = Available();
@@ -99,6 +105,11 @@ std::int64_t OutputFile::Write(std::span<const std::byte> from) {
       break;
   }
   return -EIO;
+}
+
+ErrnoOr<std::shared_ptr<OpenFile>> OutputFile::Reopen(int flags) {
+  if ((flags & O_ACCMODE) != O_WRONLY) return Errno{EACCES};
+  return shared_from_this();
 }
 
 std::int64_t OutputFile::Stat(struct stat& status) const {

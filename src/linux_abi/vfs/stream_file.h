@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -22,6 +23,7 @@ class InputFile final : public OpenFile {
   std::int64_t Read(std::span<std::byte> to) override;
   std::int64_t Stat(struct stat& status) const override;
   short Poll() const override;
+  ErrnoOr<std::shared_ptr<OpenFile>> Reopen(int flags) override;
   Edges edges() const override;
   void AddHostDescriptors(std::vector<pollfd>& to) const override;
   std::int64_t Available() const override;
@@ -42,6 +44,7 @@ class OutputFile final : public OpenFile {
   std::int64_t Write(std::span<const std::byte> from) override;
   std::int64_t Stat(struct stat& status) const override;
   short Poll() const override { return POLLOUT; }
+  ErrnoOr<std::shared_ptr<OpenFile>> Reopen(int flags) override;
 
  private:
   Host& host_;
