@@ -80,7 +80,9 @@ class Host {
                    std::optional<std::chrono::nanoseconds> timeout) = 0;
 
   /// The clock that timeouts and timers run on; never goes back, unrelated to any grant.
-  virtual std::chrono::nanoseconds Now() = 0;
+  virtual std::chrono::nanoseconds Now() {
+    return std::chrono::steady_clock::now().time_since_epoch();
+  }
 
   /// The guest thread's FS and GS base.
   virtual void SetFsBase(std::uint64_t address) = 0;

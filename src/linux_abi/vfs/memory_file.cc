@@ -32,6 +32,10 @@ std::int64_t MemoryFile::Stat(struct stat& status) const {
 std::int64_t MemoryFile::StatFs(struct statfs& status) const {
   status = {};
   status.f_type = TMPFS_MAGIC;
+  if (node_->closed) {
+    const ErrnoOr<std::string> path = node_->Path();
+    status.f_type = path.ok() && path->starts_with("/sys") ? SYSFS_MAGIC : PROC_SUPER_MAGIC;
+  }
   status.f_bsize = status.f_frsize = kPageBytes;
   status.f_blocks = context_.account.limit_bytes() / kPageBytes;
   status.f_bfree = status.f_bavail = context_.account.free_bytes() / kPageBytes;
