@@ -282,6 +282,9 @@ std::int64_t UTime(Process& process, const SyscallArguments& arguments) {
 }
 
 std::int64_t NoAttributes(Process&, const SyscallArguments&) { return -EOPNOTSUPP; }
+std::int64_t NoHandles(Process&, const SyscallArguments&) { return -EOPNOTSUPP; }
+std::int64_t NotPermitted(Process&, const SyscallArguments&) { return -EPERM; }
+constexpr std::string_view kNoHandles = "no file has a handle: EOPNOTSUPP";
 constexpr std::string_view kNoAttributes = "files have no extended attributes";
 
 constexpr SyscallEntry kEntries[] = {
@@ -319,6 +322,11 @@ constexpr SyscallEntry kEntries[] = {
     {SYS_listxattr, "listxattr", NoAttributes, Support::kPartial, kNoAttributes},
     {SYS_llistxattr, "llistxattr", NoAttributes, Support::kPartial, kNoAttributes},
     {SYS_flistxattr, "flistxattr", NoAttributes, Support::kPartial, kNoAttributes},
+    {SYS_removexattr, "removexattr", NoAttributes, Support::kPartial, kNoAttributes},
+    {SYS_lremovexattr, "lremovexattr", NoAttributes, Support::kPartial, kNoAttributes},
+    {SYS_fremovexattr, "fremovexattr", NoAttributes, Support::kPartial, kNoAttributes},
+    {SYS_name_to_handle_at, "name_to_handle_at", NoHandles, Support::kPartial, kNoHandles},
+    {SYS_open_by_handle_at, "open_by_handle_at", NotPermitted, Support::kPartial, "always EPERM"},
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 // Open files and their bytes.
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -232,6 +233,8 @@ std::int64_t SendFile(Process& process, const SyscallArguments& arguments) {
   const std::int64_t started = from.Start(process);
   if (started < 0) return started == -ESPIPE ? -EINVAL : started;
   const std::int64_t moved = Transfer(process, from, to, /*to_position=*/false, arguments[3]);
+  if (moved == -EAGAIN && !(*out)->nonblocking()) return SleepOnFile(process, **out, POLLOUT);
+  if (moved == -EPIPE) process.RaisePipeSignal();
   if (moved < 0) return moved == -ESPIPE || moved == -EISDIR ? -EINVAL : moved;
   const std::int64_t finished = from.Finish(process);
   return finished < 0 ? finished : moved;

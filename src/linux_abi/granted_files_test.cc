@@ -271,23 +271,25 @@ TEST_F(GrantedFilesTest, GrantedRootWithAbsoluteLinks) {
   EXPECT_EQ(Write("/tmp/f", "x"), 1);
   EXPECT_FALSE(host_.Exists("tmp/f"));
   EXPECT_EQ(Write("/f", "x"), -EROFS);
-  EXPECT_EQ(List("/"),
-            (std::multiset<std::string>{".", "..", "absolute", "dev", "etc", "lib", "tmp", "usr"}));
+  EXPECT_EQ(List("/"), (std::multiset<std::string>{".", "..", "absolute", "dev", "etc", "lib",
+                                                   "proc", "sys", "tmp", "usr"}));
 }
 
 TEST_F(GrantedFilesTest, TheHostsKernelFileSystemsDoNotPass) {
   guest_.Mount("/", "/", Rights::kReadOnly);
   guest_.Mount("/", "/host", Rights::kReadOnly);
   Start();
-  for (const char* name : {"/proc/version", "/proc/self/environ", "/proc/self/root/etc/passwd",
-                           "/proc/1/cwd", "/sys/kernel", "/host/proc/self/maps",
-                           "/host/proc/self/fd/0", "/host/dev/null", "/host/dev/zero"}) {
+  for (const char* name :
+       {"/host/proc/version", "/host/proc/self/environ", "/host/proc/self/root/etc/passwd",
+        "/host/proc/1/cwd", "/host/sys/kernel", "/host/proc/self/maps", "/host/proc/self/fd/0",
+        "/host/dev/null", "/host/dev/zero", "/proc/1/cwd"}) {
     const std::int64_t result = Open(name);
     // What this host does not have cannot be there either.
     EXPECT_TRUE(result == -EACCES || result == -ENOENT) << name << ": " << result;
   }
-  EXPECT_EQ(Open("/proc/version"), -EACCES);
-  EXPECT_TRUE(Denied("/proc"));
+  EXPECT_EQ(Open("/host/proc/version"), -EACCES);
+  EXPECT_TRUE(Denied("/host/proc"));
+  EXPECT_NE(Contents("/proc/version").find("waxvm"), std::string::npos) << "the instance's own";
   EXPECT_NE(Contents("/etc/passwd"), Error(ENOENT));
   EXPECT_EQ(Write("/dev/null", "x"), 1) << "the instance's own devices stay";
 }

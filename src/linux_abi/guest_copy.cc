@@ -3,7 +3,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
+#include <poll.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -13,9 +13,9 @@
 
 #include "src/base/checked.h"
 #include "src/linux_abi/mapped_files.h"
-#include "src/linux_abi/signals.h"
 #include "src/linux_abi/vfs/fd_table.h"
 #include "src/linux_abi/vfs/file_system.h"
+#include "src/linux_abi/wait.h"
 
 namespace waxvm::linux_abi {
 namespace {
@@ -55,33 +55,41 @@ std::size_t CopyFromGuest(Process& process, std::uint64_t address, std::span<std
   });
 }
 
-/// Hands out the pieces of a transfer, and says when it has to stop between two of them.
-class Pieces {
+/// Goes through the ranges of a transfer, as one run of bytes.
+class Cursor {
  public:
-  Pieces(Process& process, std::span<const GuestRange> ranges)
+  Cursor(Process& process, std::span<const GuestRange> ranges)
       : process_(process), ranges_(ranges), rest_(std::min(Total(ranges), kMaxTransferBytes)) {}
 
-  bool Done() {
-    while (!ranges_.empty() && within_ == ranges_.front().bytes) {
-      ranges_ = ranges_.subspan(1);
-      within_ = 0;
-    }
-    return ranges_.empty() || rest_ == 0;
-  }
+  bool Done() const { return rest_ == 0; }
+  std::size_t NextBytes() const { return std::min<std::uint64_t>(rest_, kBounceBytes); }
+  std::uint64_t rest() const { return rest_; }
   bool MustStop() {
     if (moved_ < next_look_) return false;
     next_look_ = moved_ + kBytesBetweenLooks;
     return RunIsEnding(process_);
   }
-  GuestRange Next() const {
-    const std::uint64_t bytes =
-        std::min<std::uint64_t>({ranges_.front().bytes - within_, rest_, kBounceBytes});
-    return {ranges_.front().address + within_, bytes};
+  /// Copies the next bytes, of however many ranges, without going on. Fewer than asked where
+  /// guest memory is not mapped.
+  std::size_t Gather(std::span<std::byte> to) const {
+    return Walk(to.size(), [&](std::uint64_t at, std::size_t done, std::size_t n) {
+      return CopyFromGuest(process_, at, to.subspan(done, n));
+    });
+  }
+  std::size_t Scatter(std::span<const std::byte> from) const {
+    return Walk(from.size(), [&](std::uint64_t at, std::size_t done, std::size_t n) {
+      return CopyToGuest(process_, at, from.subspan(done, n));
+    });
   }
   void Advance(std::uint64_t bytes) {
-    within_ += bytes;
     moved_ += bytes;
     rest_ -= bytes;
+    while (!ranges_.empty() && bytes >= ranges_.front().bytes - within_) {
+      bytes -= ranges_.front().bytes - within_;
+      ranges_ = ranges_.subspan(1);
+      within_ = 0;
+    }
+    within_ += bytes;
   }
   std::uint64_t moved() const { return moved_; }
   /// What the call returns: the bytes moved, or `error` when there are none.
@@ -90,6 +98,20 @@ class Pieces {
   }
 
  private:
+  template <typename Copy>
+  std::size_t Walk(std::size_t bytes, Copy copy) const {
+    std::size_t done = 0;
+    std::uint64_t within = within_;
+    for (const GuestRange& range : ranges_) {
+      const std::size_t piece = std::min<std::uint64_t>(bytes - done, range.bytes - within);
+      const std::size_t copied = piece == 0 ? 0 : copy(range.address + within, done, piece);
+      done += copied;
+      if (copied < piece || done == bytes) break;
+      within = 0;
+    }
+    return done;
+  }
+
   Process& process_;
   std::span<const GuestRange> ranges_;
   std::uint64_t rest_;
@@ -98,12 +120,25 @@ class Pieces {
   std::uint64_t next_look_ = kBytesBetweenLooks;
 };
 
-std::unique_ptr<std::byte[]> BounceBuffer(std::span<const GuestRange> ranges) {
-  return std::make_unique_for_overwrite<std::byte[]>(
-      std::min<std::uint64_t>(Total(ranges), kBounceBytes));
+std::unique_ptr<std::byte[]> BounceBuffer(const Cursor& cursor) {
+  return std::make_unique_for_overwrite<std::byte[]>(cursor.NextBytes());
 }
 
 }  // namespace
+
+std::size_t GatherFromGuest(Process& process, std::span<const GuestRange> ranges,
+                            std::uint64_t skip, std::span<std::byte> to) {
+  Cursor cursor(process, ranges);
+  cursor.Advance(skip);
+  return cursor.Gather(to);
+}
+
+std::size_t ScatterToGuest(Process& process, std::span<const GuestRange> ranges, std::uint64_t skip,
+                           std::span<const std::byte> from) {
+  Cursor cursor(process, ranges);
+  cursor.Advance(skip);
+  return cursor.Scatter(from);
+}
 
 bool RunIsEnding(Process& process) {
   return process.ending().has_value() || process.host().Wait({}, std::chrono::nanoseconds(0)) < 0;
@@ -124,59 +159,73 @@ ErrnoOr<std::vector<GuestRange>> ReadVectors(Process& process, std::uint64_t add
   return ranges;
 }
 
+std::int64_t SleepOnFile(Process& process, OpenFile& file, short events) {
+  const std::int64_t slept = process.Sleep({.files = {{file.shared_from_this(), events}},
+                                            .timeout = file.WaitLimit(events),
+                                            .interrupted = kRestart});
+  return slept == 0 ? -EAGAIN : slept;
+}
+
 std::int64_t ReadToGuest(Process& process, OpenFile& file, std::span<const GuestRange> ranges,
-                         std::optional<std::uint64_t> offset) {
+                         std::optional<std::uint64_t> offset, bool may_wait) {
   file.NoteUse();
   SyncMappings(process, file);
-  const std::unique_ptr<std::byte[]> buffer = BounceBuffer(ranges);
-  Pieces pieces(process, ranges);
-  while (!pieces.Done()) {
-    // What comes first must not wait for what may never come.
-    if (pieces.moved() > 0 && !offset && (file.Poll() & POLLIN) == 0) break;
-    if (pieces.MustStop()) return pieces.Result(-EINTR);
-    const GuestRange piece = pieces.Next();
-    const std::span<std::byte> to(buffer.get(), piece.bytes);
-    const std::int64_t n = offset ? file.PRead(to, *offset + pieces.moved()) : file.Read(to);
-    if (n <= 0) return pieces.Result(n);
+  Cursor cursor(process, ranges);
+  const std::unique_ptr<std::byte[]> buffer = BounceBuffer(cursor);
+  // A read of no bytes still finds out whether it could be one.
+  do {
+    if (cursor.MustStop()) return cursor.Result(-EINTR);
+    const std::span<std::byte> to(buffer.get(), cursor.NextBytes());
+    const std::int64_t n = offset ? file.PRead(to, *offset + cursor.moved()) : file.Read(to);
+    if (n == -EAGAIN && cursor.moved() == 0 && may_wait && !file.nonblocking()) {
+      return SleepOnFile(process, file, POLLIN);
+    }
+    if (n <= 0) return cursor.Result(n);
     const auto filled = static_cast<std::size_t>(n);
-    const std::size_t copied = CopyToGuest(process, piece.address, to.first(filled));
-    pieces.Advance(copied);
+    const std::size_t copied = cursor.Scatter(to.first(filled));
+    cursor.Advance(copied);
     if (copied < filled) {
       if (!offset) file.Seek(static_cast<std::int64_t>(copied) - n, SEEK_CUR);
-      return pieces.Result(-EFAULT);
+      return cursor.Result(-EFAULT);
     }
-    if (filled < piece.bytes) break;
-  }
-  return pieces.Result(0);
+    if (filled < to.size() || file.has_messages()) break;
+  } while (!cursor.Done());
+  return cursor.Result(0);
 }
 
 std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const GuestRange> ranges,
-                            std::optional<std::uint64_t> offset) {
+                            std::optional<std::uint64_t> offset, bool may_wait, bool raise) {
   file.NoteUse();
   if (const std::int64_t error = SyncMappings(process, file); error < 0) return error;
-  const std::unique_ptr<std::byte[]> buffer = BounceBuffer(ranges);
-  Pieces pieces(process, ranges);
-  while (!pieces.Done()) {
-    if (pieces.moved() > 0 && !offset && (file.Poll() & (POLLOUT | POLLERR)) == 0) break;
-    if (pieces.MustStop()) return pieces.Result(-EINTR);
-    const GuestRange piece = pieces.Next();
-    const std::span<std::byte> from(buffer.get(), piece.bytes);
-    const std::size_t copied = CopyFromGuest(process, piece.address, from);
-    if (copied == 0) return pieces.Result(-EFAULT);
+  Cursor cursor(process, ranges);
+  const std::unique_ptr<std::byte[]> buffer = BounceBuffer(cursor);
+  // What was written before the call went to sleep.
+  std::uint64_t& progress = process.call_progress();
+  cursor.Advance(progress);
+  if (file.has_messages() && cursor.rest() > kBounceBytes) return -EMSGSIZE;
+  do {
+    if (cursor.MustStop()) return cursor.Result(-EINTR);
+    const std::span<std::byte> from(buffer.get(), cursor.NextBytes());
+    const std::size_t copied = cursor.Gather(from);
+    const bool whole = copied == from.size();
+    if (!whole && (copied == 0 || file.has_messages())) return cursor.Result(-EFAULT);
     const std::span<const std::byte> filled = from.first(copied);
     const std::int64_t n =
-        offset ? file.PWrite(filled, *offset + pieces.moved()) : file.Write(filled);
-    if (n == -EPIPE) process.RaisePipeSignal();
-    if (n <= 0) return pieces.Result(n);
-    if (offset)
-      RefreshMappings(process, file, *offset + pieces.moved(),
-                      *offset + pieces.moved() + static_cast<std::uint64_t>(n));
-    else
-      RefreshMappings(process, file);
-    pieces.Advance(static_cast<std::uint64_t>(n));
-    if (static_cast<std::size_t>(n) < piece.bytes) break;
-  }
-  return pieces.Result(0);
+        offset ? file.PWrite(filled, *offset + cursor.moved()) : file.Write(filled);
+    if (n == -EPIPE && raise) process.RaisePipeSignal();
+    if (n == -EAGAIN && may_wait && !file.nonblocking()) {
+      progress = cursor.moved();
+      const std::int64_t slept = SleepOnFile(process, file, POLLOUT);
+      return slept == kAsleep ? slept : cursor.Result(slept);
+    }
+    if (n <= 0) return cursor.Result(n);
+    const std::uint64_t start = offset ? *offset + cursor.moved() : 0;
+    RefreshMappings(process, file, start,
+                    offset ? start + static_cast<std::uint64_t>(n) : kWholeFile);
+    cursor.Advance(static_cast<std::uint64_t>(n));
+    if (file.has_messages()) break;
+  } while (!cursor.Done());
+  return cursor.Result(0);
 }
 
 ErrnoOr<OpenFile*> FileArgument(Process& process, std::uint64_t fd) {

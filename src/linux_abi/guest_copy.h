@@ -31,12 +31,25 @@ struct GuestRange {
 ErrnoOr<std::vector<GuestRange>> ReadVectors(Process& process, std::uint64_t address,
                                              std::uint64_t count);
 
+/// Sleeps until the file may have one of the events: kAsleep, or the error the call then gives.
+std::int64_t SleepOnFile(Process& process, OpenFile& file, short events);
+
 /// Reads the file, at `offset` where given, into the ranges; a part, once something was read.
+/// Sleeps where nothing is there yet, unless the file is nonblocking or `may_wait` is false.
 std::int64_t ReadToGuest(Process& process, OpenFile& file, std::span<const GuestRange> ranges,
-                         std::optional<std::uint64_t> offset);
-/// Writes the ranges to the file in the same way.
+                         std::optional<std::uint64_t> offset, bool may_wait = true);
+/// Writes the ranges to the file in the same way, and sleeps until all of them are written.
+/// `raise`: SIGPIPE where nobody can read it any more.
 std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const GuestRange> ranges,
-                            std::optional<std::uint64_t> offset);
+                            std::optional<std::uint64_t> offset, bool may_wait = true,
+                            bool raise = true);
+
+/// Copies what the ranges hold behind their first `skip` bytes, as one run of bytes; fewer than
+/// asked where guest memory is not mapped.
+std::size_t GatherFromGuest(Process& process, std::span<const GuestRange> ranges,
+                            std::uint64_t skip, std::span<std::byte> to);
+std::size_t ScatterToGuest(Process& process, std::span<const GuestRange> ranges, std::uint64_t skip,
+                           std::span<const std::byte> from);
 
 /// True once the run is being ended: a call that can go on for long asks now and then.
 bool RunIsEnding(Process& process);

@@ -126,9 +126,9 @@ std::array<std::byte, 16> StartRandom(const InstanceSpec& spec) {
   return bytes;
 }
 
-absl::StatusOr<std::uint64_t> BuildStack(const InstanceSpec& spec, const CpuFeatures& features,
-                                         std::uint64_t base, const Interpreter& interpreter,
-                                         AddressSpace& memory) {
+// Fills `entry` but for the instruction pointer.
+absl::Status BuildStack(const InstanceSpec& spec, const CpuFeatures& features, std::uint64_t base,
+                        const Interpreter& interpreter, AddressSpace& memory, EntryState& entry) {
   const image::ElfImage& elf = spec.program.rep().elf();
   std::size_t argument_bytes = 0;
   for (const auto* list : {&spec.arguments, &spec.environment})
@@ -175,11 +175,15 @@ absl::StatusOr<std::uint64_t> BuildStack(const InstanceSpec& spec, const CpuFeat
   };
   if (features.vdso_address) auxiliary.emplace_back(AT_SYSINFO_EHDR, *features.vdso_address);
   auxiliary.emplace_back(AT_NULL, 0);
+  const std::size_t first_auxiliary = words.size();
   for (const auto& [type, value] : auxiliary) {
     words.push_back(type);
     words.push_back(value);
   }
+  entry.auxiliary_vector.assign(reinterpret_cast<const char*>(words.data() + first_auxiliary),
+                                (words.size() - first_auxiliary) * sizeof words[0]);
   const std::uint64_t stack_pointer = stack.PushWords(words);
+  entry.stack_pointer = stack_pointer;
 
   const PageRights rights{.read = true, .write = true, .execute = elf.executable_stack};
   if (memory.Map(kStackTop - kStackBytes, kStackBytes, rights, AddressSpace::Kind::kStack,
@@ -187,7 +191,7 @@ absl::StatusOr<std::uint64_t> BuildStack(const InstanceSpec& spec, const CpuFeat
       !memory.Prefault(stack_pointer - kFirstStackBytes, kStackTop) ||
       !memory.WriteForced(stack_pointer, stack.image()))
     return DoesNotFit(spec);
-  return stack_pointer;
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -208,9 +212,15 @@ absl::StatusOr<EntryState> LoadProgram(const InstanceSpec& spec, const CpuFeatur
   if (elf.interpreter) {
     WAXVM_ASSIGN_OR_RETURN(interpreter, LoadInterpreter(spec, *elf.interpreter, memory, files));
   }
-  WAXVM_ASSIGN_OR_RETURN(const std::uint64_t stack_pointer,
-                         BuildStack(spec, features, base, interpreter, memory));
-  return EntryState{.instruction_pointer = interpreter.entry, .stack_pointer = stack_pointer};
+  EntryState entry{.instruction_pointer = interpreter.entry};
+  WAXVM_RETURN_IF_ERROR(BuildStack(spec, features, base, interpreter, memory, entry));
+  if (features.vdso_address) {
+    // Two pages that the machine has mapped: what the clocks are computed from, and the code.
+    const std::uint64_t code = *features.vdso_address;
+    memory.AddSystemRange(code - kPageBytes, code, {.read = true}, "[vvar]");
+    memory.AddSystemRange(code, code + kPageBytes, {.read = true, .execute = true}, "[vdso]");
+  }
+  return entry;
 }
 
 }  // namespace waxvm::linux_abi

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "src/linux_abi/address_space.h"
@@ -28,6 +29,7 @@ struct CpuFeatures {
 struct EntryState {
   std::uint64_t instruction_pointer = 0;
   std::uint64_t stack_pointer = 0;
+  std::string auxiliary_vector = {};  ///< its bytes, for /proc/self/auxv
 };
 
 /// Maps the segments of `spec.program` and, for a dynamic executable, those of its interpreter,

@@ -12,13 +12,15 @@
 
 namespace waxvm::linux_abi {
 
+inline constexpr std::uint64_t kWholeFile = std::numeric_limits<std::int64_t>::max();
+
 /// Before the bytes or the size of `file` are read or changed, and for fsync: what was stored
 /// through mappings is written to it. Returns 0 or the errno of a write that failed.
 std::int64_t SyncMappings(Process& process, const OpenFile& file);
 
 /// After the bytes [start, end) of `file`, or its size, were changed.
 void RefreshMappings(Process& process, const OpenFile& file, std::uint64_t start = 0,
-                     std::uint64_t end = std::numeric_limits<std::int64_t>::max());
+                     std::uint64_t end = kWholeFile);
 
 }  // namespace waxvm::linux_abi
 

@@ -2,14 +2,20 @@
 // Names: opening, making, removing and renaming.
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
+#include <poll.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "src/linux_abi/guest_copy.h"
 #include "src/linux_abi/mapped_files.h"
@@ -17,6 +23,8 @@
 #include "src/linux_abi/syscall_table.h"
 #include "src/linux_abi/vfs/fd_table.h"
 #include "src/linux_abi/vfs/file_system.h"
+#include "src/linux_abi/vfs/pipe.h"
+#include "src/linux_abi/wait.h"
 
 namespace waxvm::linux_abi {
 namespace {
@@ -39,16 +47,44 @@ ErrnoOr<Name> NameArgument(Process& process, std::uint64_t fd, std::uint64_t add
 
 mode_t ModeArgument(std::uint64_t argument) { return static_cast<mode_t>(argument) & 07777; }
 
+// Opening one end of a FIFO sleeps until there is somebody at the other one.
+std::int64_t FinishFifo(Process& process, int flags) {
+  FileSystem& file_system = process.file_system();
+  const std::uint64_t number = process.call_progress();
+  const std::shared_ptr<FifoOpening> opening = file_system.FindOpening(number);
+  if (opening == nullptr) return -EINTR;
+  if (!opening->arrived()) {
+    const std::int64_t slept =
+        process.Sleep({.files = {{opening, POLLIN}}, .interrupted = kRestart});
+    if (slept != kAsleep) file_system.ForgetOpening(number);
+    return slept == 0 ? -EINTR : slept;
+  }
+  const std::int64_t fd = process.files().Add(opening->end(), (flags & O_CLOEXEC) != 0);
+  file_system.ForgetOpening(number);
+  return fd;
+}
+
 std::int64_t OpenNamed(Process& process, std::uint64_t fd, std::uint64_t address, int flags,
-                       mode_t mode) {
-  const ErrnoOr<Name> name = NameArgument(process, fd, address);
+                       mode_t mode, std::uint64_t resolve = 0) {
+  ErrnoOr<Name> name = NameArgument(process, fd, address);
   if (!name.ok()) return name.result();
+  if ((resolve & RESOLVE_IN_ROOT) != 0) {
+    ErrnoOr<Place> base = BaseArgument(process, fd, ".");
+    if (!base.ok()) return base.result();
+    name->base = *std::move(base);
+  }
   const std::int64_t room = process.files().CheckRoom();
   if (room < 0) return room;
+  if (process.call_progress() != 0) return FinishFifo(process, flags);
   ErrnoOr<std::shared_ptr<OpenFile>> file =
-      process.file_system().Open(name->base, name->path, flags, mode);
+      process.file_system().Open(name->base, name->path, flags, mode, resolve);
   if (!file.ok()) return file.result();
   if ((flags & O_TRUNC) != 0) RefreshMappings(process, **file);
+  const auto end = std::dynamic_pointer_cast<PipeEnd>(*file);
+  if (end != nullptr && (flags & (O_NONBLOCK | O_PATH)) == 0 && (flags & O_ACCMODE) != O_RDWR) {
+    process.call_progress() = process.file_system().KeepOpening(std::make_shared<FifoOpening>(end));
+    return FinishFifo(process, flags);
+  }
   return process.files().Add(*std::move(file), (flags & O_CLOEXEC) != 0);
 }
 
@@ -60,6 +96,32 @@ std::int64_t OpenAt(Process& process, const SyscallArguments& arguments) {
   return OpenNamed(process, arguments[0], arguments[1], static_cast<int>(arguments[2]),
                    ModeArgument(arguments[3]));
 }
+std::int64_t OpenAt2(Process& process, const SyscallArguments& arguments) {
+  open_how how{};
+  if (arguments[3] < sizeof how) return -EINVAL;
+  if (arguments[3] > kPageBytes) return -E2BIG;
+  if (!process.memory().ReadObject(arguments[2], how)) return -EFAULT;
+  std::vector<std::byte> rest(arguments[3] - sizeof how);
+  if (!process.memory().Read(arguments[2] + sizeof how, rest)) return -EFAULT;
+  // What a later kernel may mean by it is not offered.
+  if (std::ranges::any_of(rest, [](std::byte byte) { return byte != std::byte{0}; })) return -E2BIG;
+  constexpr std::uint64_t kFlags = O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND |
+                                   O_NONBLOCK | O_SYNC | O_DIRECT | 0100000 | O_DIRECTORY |
+                                   O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH | O_TMPFILE |
+                                   O_ASYNC;
+  constexpr std::uint64_t kResolve = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS |
+                                     RESOLVE_BENEATH | RESOLVE_IN_ROOT;
+  constexpr std::uint64_t kCached = 0x20;
+  if ((how.flags & ~kFlags) != 0 || (how.resolve & ~(kResolve | kCached)) != 0) return -EINVAL;
+  const bool makes = (how.flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))) != 0;
+  if ((how.mode & ~std::uint64_t{07777}) != 0 || (how.mode != 0 && !makes)) return -EINVAL;
+  constexpr std::uint64_t kScoped = RESOLVE_BENEATH | RESOLVE_IN_ROOT;
+  if ((how.resolve & kScoped) == kScoped) return -EINVAL;
+  // Nothing is cached, which callers answer by asking again without it.
+  if ((how.resolve & kCached) != 0) return -EAGAIN;
+  return OpenNamed(process, arguments[0], arguments[1], static_cast<int>(how.flags),
+                   ModeArgument(how.mode), how.resolve);
+}
 std::int64_t Creat(Process& process, const SyscallArguments& arguments) {
   return OpenNamed(process, kWorkingDirectory, arguments[0], O_CREAT | O_WRONLY | O_TRUNC,
                    ModeArgument(arguments[1]));
@@ -68,9 +130,14 @@ std::int64_t Creat(Process& process, const SyscallArguments& arguments) {
 std::int64_t MakeNode(Process& process, std::uint64_t fd, std::uint64_t address,
                       std::uint64_t mode) {
   const mode_t type = static_cast<mode_t>(mode) & S_IFMT;
-  if (type != 0 && type != S_IFREG) return -EPERM;
+  const bool special = type == S_IFIFO || type == S_IFSOCK;
+  if (type == S_IFDIR || type == S_IFLNK) return -EPERM;
+  if (type != 0 && type != S_IFREG && !special) return -EPERM;
   const ErrnoOr<Name> name = NameArgument(process, fd, address);
   if (!name.ok()) return name.result();
+  if (special) {
+    return process.file_system().MakeSpecial(name->base, name->path, type | ModeArgument(mode));
+  }
   const ErrnoOr<std::shared_ptr<OpenFile>> file = process.file_system().Open(
       name->base, name->path, O_CREAT | O_EXCL | O_WRONLY, ModeArgument(mode));
   return file.ok() ? 0 : file.result();
@@ -113,13 +180,13 @@ std::int64_t UnlinkAt(Process& process, const SyscallArguments& arguments) {
 }
 
 std::int64_t RenameNamed(Process& process, const SyscallArguments& arguments, unsigned flags) {
-  constexpr unsigned kNoReplace = 1;
-  if ((flags & ~kNoReplace) != 0) return -EINVAL;
+  if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) return -EINVAL;
+  if (flags == (RENAME_NOREPLACE | RENAME_EXCHANGE)) return -EINVAL;
   const ErrnoOr<Name> from = NameArgument(process, arguments[0], arguments[1]);
   if (!from.ok()) return from.result();
   const ErrnoOr<Name> to = NameArgument(process, arguments[2], arguments[3]);
   if (!to.ok()) return to.result();
-  return process.file_system().Rename(from->base, from->path, to->base, to->path, flags != 0);
+  return process.file_system().Rename(from->base, from->path, to->base, to->path, flags);
 }
 std::int64_t Rename(Process& process, const SyscallArguments& arguments) {
   return RenameNamed(process, {kWorkingDirectory, arguments[0], kWorkingDirectory, arguments[1]},
@@ -209,12 +276,30 @@ std::int64_t Umask(Process& process, const SyscallArguments& arguments) {
   return process.file_system().set_umask(static_cast<mode_t>(arguments[0]));
 }
 
+// The namespace is laid out by the grants; nothing inside changes it.
+std::int64_t Refuse(Process& process, std::string_view name) {
+  process.gate().RecordDenial({.resource = Resource::kSystemCall, .name = name});
+  return -EPERM;
+}
+std::int64_t ChRoot(Process& process, const SyscallArguments&) { return Refuse(process, "chroot"); }
+std::int64_t Mount(Process& process, const SyscallArguments&) { return Refuse(process, "mount"); }
+std::int64_t UMount(Process& process, const SyscallArguments&) {
+  return Refuse(process, "umount2");
+}
+std::int64_t PivotRoot(Process& process, const SyscallArguments&) {
+  return Refuse(process, "pivot_root");
+}
+constexpr std::string_view kRefused = "always EPERM, and named in the report";
+
+constexpr std::string_view kNoDevices = "devices; FIFOs and sockets within granted folders";
+
 constexpr SyscallEntry kEntries[] = {
     {SYS_open, "open", Open},
     {SYS_openat, "openat", OpenAt},
+    {SYS_openat2, "openat2", OpenAt2},
     {SYS_creat, "creat", Creat},
-    {SYS_mknod, "mknod", MkNod, Support::kPartial, "regular files only"},
-    {SYS_mknodat, "mknodat", MkNodAt, Support::kPartial, "regular files only"},
+    {SYS_mknod, "mknod", MkNod, Support::kPartial, kNoDevices},
+    {SYS_mknodat, "mknodat", MkNodAt, Support::kPartial, kNoDevices},
     {SYS_mkdir, "mkdir", MkDir},
     {SYS_mkdirat, "mkdirat", MkDirAt},
     {SYS_rmdir, "rmdir", RmDir},
@@ -222,8 +307,7 @@ constexpr SyscallEntry kEntries[] = {
     {SYS_unlinkat, "unlinkat", UnlinkAt},
     {SYS_rename, "rename", Rename},
     {SYS_renameat, "renameat", RenameAt},
-    {SYS_renameat2, "renameat2", RenameAt2, Support::kPartial,
-     "RENAME_EXCHANGE and RENAME_WHITEOUT"},
+    {SYS_renameat2, "renameat2", RenameAt2, Support::kPartial, "RENAME_WHITEOUT"},
     {SYS_link, "link", Link},
     {SYS_linkat, "linkat", LinkAt, Support::kPartial, "AT_EMPTY_PATH on granted files"},
     {SYS_symlink, "symlink", SymLink},
@@ -233,6 +317,10 @@ constexpr SyscallEntry kEntries[] = {
     {SYS_getcwd, "getcwd", GetCwd},
     {SYS_truncate, "truncate", Truncate},
     {SYS_umask, "umask", Umask},
+    {SYS_chroot, "chroot", ChRoot, Support::kPartial, kRefused},
+    {SYS_mount, "mount", Mount, Support::kPartial, kRefused},
+    {SYS_umount2, "umount2", UMount, Support::kPartial, kRefused},
+    {SYS_pivot_root, "pivot_root", PivotRoot, Support::kPartial, kRefused},
 };
 
 }  // namespace

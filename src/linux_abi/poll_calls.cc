@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Waiting for files. Only standard input can become ready from outside: everything else changes
-// by the guest's own calls alone, so a wait is on that, and on time.
+// Waiting for files. A call that finds nothing ready sleeps and is made again.
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -14,6 +13,7 @@
 #include <climits>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -25,6 +25,7 @@
 #include "src/linux_abi/vfs/epoll_file.h"
 #include "src/linux_abi/vfs/fd_table.h"
 #include "src/linux_abi/vfs/file_system.h"
+#include "src/linux_abi/wait.h"
 
 namespace waxvm::linux_abi {
 namespace {
@@ -58,9 +59,61 @@ ErrnoOr<Timeout> TimevalArgument(Process& process, std::uint64_t address) {
                  std::chrono::microseconds(std::min<std::int64_t>(time.tv_usec, kMaxSeconds)));
 }
 
+/// The time a call still had when it was over. It tells how long the call took, so without the
+/// granted clock it is only told apart whether the time is over.
+class TimeLeft {
+ public:
+  TimeLeft(Process& process, Timeout timeout) : process_(process), timeout_(timeout) {
+    ClockSource* clock = process.spec().clock.get();
+    std::uint64_t& started = process.call_progress();
+    if (clock != nullptr && started == 0) {
+      started = static_cast<std::uint64_t>(clock->MonotonicTime().count());
+    }
+  }
+  /// `result` is what the call returns.
+  std::chrono::nanoseconds Get(std::int64_t result) const {
+    if (!timeout_ || result == 0) return std::chrono::nanoseconds(0);
+    ClockSource* clock = process_.spec().clock.get();
+    if (clock == nullptr) return *timeout_;
+    const std::chrono::nanoseconds started(process_.call_progress());
+    const std::chrono::nanoseconds left = *timeout_ - (clock->MonotonicTime() - started);
+    return std::clamp(left, std::chrono::nanoseconds(0), *timeout_);
+  }
+  // Failing to write it changes nothing, as on Linux.
+  std::int64_t WriteTimespec(std::uint64_t address, std::int64_t result) const {
+    if (address == 0 || result == kAsleep) return result;
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(Get(result));
+    const timespec time{.tv_sec = seconds.count(), .tv_nsec = (Get(result) - seconds).count()};
+    static_cast<void>(process_.memory().WriteObject(address, time));
+    return result;
+  }
+  std::int64_t WriteTimeval(std::uint64_t address, std::int64_t result) const {
+    if (address == 0 || result == kAsleep) return result;
+    const auto left = std::chrono::floor<std::chrono::microseconds>(Get(result));
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(left);
+    const timeval time{.tv_sec = seconds.count(), .tv_usec = (left - seconds).count()};
+    static_cast<void>(process_.memory().WriteObject(address, time));
+    return result;
+  }
+
+ private:
+  Process& process_;
+  Timeout timeout_;
+};
+
+// The mask that holds during the call. Returns 0, -EINVAL or -EFAULT.
+std::int64_t ApplyMask(Process& process, std::uint64_t address, std::uint64_t bytes) {
+  if (address == 0) return 0;
+  std::uint64_t mask = 0;
+  if (bytes != sizeof mask) return -EINVAL;
+  if (!process.memory().ReadObject(address, mask)) return -EFAULT;
+  process.SetTemporarySignalMask(mask);
+  return 0;
+}
+
 /// One file that is waited for.
 struct Waited {
-  const OpenFile* file = nullptr;
+  OpenFile* file = nullptr;
   short wanted = 0;
   short ready = 0;
 
@@ -71,25 +124,33 @@ struct Waited {
   }
 };
 
-// Fills in what is ready, and waits where nothing is. Returns 0 or -EINTR.
+// A file asked for more than once is watched once, so that what a sleeping thread holds is bounded
+// by the files that are open.
+std::vector<WatchedFile> Watch(std::span<const Waited> files) {
+  std::map<OpenFile*, short> events;
+  for (const Waited& waited : files) {
+    short& wanted = events[waited.file];
+    wanted = static_cast<short>(wanted | waited.wanted);
+    if ((waited.wanted & POLLRDNORM) != 0) wanted |= POLLIN;
+    if ((waited.wanted & POLLWRNORM) != 0) wanted |= POLLOUT;
+  }
+  std::vector<WatchedFile> watched;
+  for (const auto& [file, wanted] : events) watched.push_back({file->shared_from_this(), wanted});
+  return watched;
+}
+
+// Fills in what is ready, and sleeps where nothing is. Returns 0, kAsleep or -EINTR.
 std::int64_t WaitFor(Process& process, std::span<Waited> files, Timeout timeout) {
   bool ready = false;
-  for (Waited& waited : files) {
-    waited.Take(waited.file->Poll());
-    ready = ready || waited.ready != 0;
+  {
+    const EpollFile::Round round(process.file_system().context());
+    for (Waited& waited : files) {
+      waited.Take(waited.file->Poll());
+      ready = ready || waited.ready != 0;
+    }
   }
   if (ready || timeout == std::chrono::nanoseconds(0)) return 0;
-  std::vector<pollfd> descriptors;
-  std::vector<Waited*> owners;
-  for (Waited& waited : files) {
-    if (waited.file->HostDescriptor() < 0 || (waited.wanted & (POLLIN | POLLRDNORM)) == 0) continue;
-    descriptors.push_back({.fd = waited.file->HostDescriptor(), .events = POLLIN, .revents = 0});
-    owners.push_back(&waited);
-  }
-  const int result = process.host().Wait(descriptors, timeout);
-  if (result < 0) return result;
-  for (std::size_t i = 0; i < owners.size(); ++i) owners[i]->Take(descriptors[i].revents);
-  return 0;
+  return process.Sleep({.files = Watch(files), .timeout = timeout, .interrupted = -EINTR});
 }
 
 std::int64_t PollDescriptors(Process& process, std::uint64_t address, std::uint64_t count,
@@ -135,7 +196,11 @@ std::int64_t Poll(Process& process, const SyscallArguments& arguments) {
 std::int64_t PPoll(Process& process, const SyscallArguments& arguments) {
   const ErrnoOr<Timeout> timeout = TimespecArgument(process, arguments[2]);
   if (!timeout.ok()) return timeout.result();
-  return PollDescriptors(process, arguments[0], arguments[1], *timeout);
+  const std::int64_t masked = ApplyMask(process, arguments[3], arguments[4]);
+  if (masked < 0) return masked;
+  const TimeLeft left(process, *timeout);
+  return left.WriteTimespec(arguments[2],
+                            PollDescriptors(process, arguments[0], arguments[1], *timeout));
 }
 
 /// The three sets of select: readable, writable, exceptional.
@@ -224,11 +289,19 @@ std::int64_t SelectDescriptors(Process& process, const SyscallArguments& argumen
 
 std::int64_t Select(Process& process, const SyscallArguments& arguments) {
   const ErrnoOr<Timeout> timeout = TimevalArgument(process, arguments[4]);
-  return timeout.ok() ? SelectDescriptors(process, arguments, *timeout) : timeout.result();
+  if (!timeout.ok()) return timeout.result();
+  const TimeLeft left(process, *timeout);
+  return left.WriteTimeval(arguments[4], SelectDescriptors(process, arguments, *timeout));
 }
 std::int64_t PSelect6(Process& process, const SyscallArguments& arguments) {
   const ErrnoOr<Timeout> timeout = TimespecArgument(process, arguments[4]);
-  return timeout.ok() ? SelectDescriptors(process, arguments, *timeout) : timeout.result();
+  if (!timeout.ok()) return timeout.result();
+  std::array<std::uint64_t, 2> mask{};  // its address and size
+  if (arguments[5] != 0 && !process.memory().ReadObject(arguments[5], mask)) return -EFAULT;
+  const std::int64_t masked = ApplyMask(process, mask[0], mask[1]);
+  if (masked < 0) return masked;
+  const TimeLeft left(process, *timeout);
+  return left.WriteTimespec(arguments[4], SelectDescriptors(process, arguments, *timeout));
 }
 
 std::int64_t CreateEpoll(Process& process, std::uint64_t flags) {
@@ -286,12 +359,9 @@ std::int64_t WaitForEvents(Process& process, const SyscallArguments& arguments, 
   }
   ErrnoOr<std::shared_ptr<EpollFile>> epoll = EpollArgument(process, arguments[0]);
   if (!epoll.ok()) return epoll.result();
-  std::vector<epoll_event> events = (*epoll)->Collect(static_cast<std::size_t>(max_events));
+  const std::vector<epoll_event> events = (*epoll)->Collect(static_cast<std::size_t>(max_events));
   if (events.empty() && timeout != std::chrono::nanoseconds(0)) {
-    std::vector<pollfd> descriptors = (*epoll)->HostDescriptors();
-    const int result = process.host().Wait(descriptors, timeout);
-    if (result < 0) return result;
-    events = (*epoll)->Collect(static_cast<std::size_t>(max_events));
+    return process.Sleep({.files = {{*epoll, POLLIN}}, .timeout = timeout, .interrupted = -EINTR});
   }
   if (!process.memory().Write(arguments[1], std::as_bytes(std::span(events)))) return -EFAULT;
   return static_cast<std::int64_t>(events.size());
@@ -300,25 +370,28 @@ std::int64_t WaitForEvents(Process& process, const SyscallArguments& arguments, 
 std::int64_t EpollWait(Process& process, const SyscallArguments& arguments) {
   return WaitForEvents(process, arguments, Milliseconds(arguments[3]));
 }
+std::int64_t EpollPWait(Process& process, const SyscallArguments& arguments) {
+  const std::int64_t masked = ApplyMask(process, arguments[4], arguments[5]);
+  return masked < 0 ? masked : EpollWait(process, arguments);
+}
 std::int64_t EpollPWait2(Process& process, const SyscallArguments& arguments) {
   const ErrnoOr<Timeout> timeout = TimespecArgument(process, arguments[3]);
-  return timeout.ok() ? WaitForEvents(process, arguments, *timeout) : timeout.result();
+  if (!timeout.ok()) return timeout.result();
+  const std::int64_t masked = ApplyMask(process, arguments[4], arguments[5]);
+  return masked < 0 ? masked : WaitForEvents(process, arguments, *timeout);
 }
-
-constexpr std::string_view kNoMask = "the signal mask is ignored, the time left is not written";
 
 constexpr SyscallEntry kEntries[] = {
     {SYS_poll, "poll", Poll},
-    {SYS_ppoll, "ppoll", PPoll, Support::kPartial, kNoMask},
-    {SYS_select, "select", Select, Support::kPartial, "the time left is not written"},
-    {SYS_pselect6, "pselect6", PSelect6, Support::kPartial, kNoMask},
+    {SYS_ppoll, "ppoll", PPoll},
+    {SYS_select, "select", Select},
+    {SYS_pselect6, "pselect6", PSelect6},
     {SYS_epoll_create, "epoll_create", EpollCreate},
     {SYS_epoll_create1, "epoll_create1", EpollCreate1},
-    {SYS_epoll_ctl, "epoll_ctl", EpollCtl, Support::kPartial, "an epoll instance within another"},
+    {SYS_epoll_ctl, "epoll_ctl", EpollCtl},
     {SYS_epoll_wait, "epoll_wait", EpollWait},
-    {SYS_epoll_pwait, "epoll_pwait", EpollWait, Support::kPartial, "the signal mask is ignored"},
-    {SYS_epoll_pwait2, "epoll_pwait2", EpollPWait2, Support::kPartial,
-     "the signal mask is ignored"},
+    {SYS_epoll_pwait, "epoll_pwait", EpollPWait},
+    {SYS_epoll_pwait2, "epoll_pwait2", EpollPWait2},
 };
 
 }  // namespace

@@ -37,7 +37,7 @@ TEST_F(PollCallsTest, Polling) {
   EXPECT_EQ(answer[3].revents, POLLNVAL);
   EXPECT_EQ(guest_.Call(SYS_poll, guest_.PutObject(asked), 1, 50), 0);
   EXPECT_EQ(guest_.host.waited, std::chrono::milliseconds(50));
-  EXPECT_EQ(guest_.Call(SYS_poll, guest_.PutObject(asked), 1, -1), -EINTR);
+  EXPECT_EQ(guest_.Call(SYS_poll, guest_.PutObject(asked), 1, -1), FakeProcess::kEnded) << "asleep";
   EXPECT_EQ(guest_.Call(SYS_poll, guest_.PutObject(asked), 1 << 20, 0), -EINVAL);
   EXPECT_EQ(guest_.Call(SYS_poll, kUnmapped, 1, 0), -EFAULT);
   const std::uint64_t bad_time = guest_.PutObject(timespec{0, 1'000'000'000});
@@ -142,6 +142,87 @@ TEST_F(EpollTest, ClosedFilesDropOutAndNobodyStarves) {
   EXPECT_NE(first[0].data.u64, second[0].data.u64);
   guest_.Call(SYS_close, writer);
   EXPECT_EQ(Wait().size(), 1u);
+}
+
+TEST_F(EpollTest, OneWithinAnother) {
+  StartWithEpoll();
+  const auto [reader, writer] = Pipe();
+  const std::int64_t outer = guest_.Call(SYS_epoll_create1, 0);
+  epoll_event event{};
+  event.events = EPOLLIN;
+  const auto add = [&](std::int64_t to, std::int64_t fd) {
+    return guest_.Call(SYS_epoll_ctl, to, EPOLL_CTL_ADD, fd, guest_.PutObject(event));
+  };
+  EXPECT_EQ(add(outer, epoll_), 0);
+  EXPECT_EQ(add(epoll_, outer), -ELOOP);
+  EXPECT_EQ(add(epoll_, reader), 0);
+  const std::uint64_t events = guest_.Reserve(64);
+  EXPECT_EQ(guest_.Call(SYS_epoll_wait, outer, events, 1, 0), 0);
+  Write(writer, "x");
+  EXPECT_EQ(guest_.Call(SYS_epoll_wait, outer, guest_.Reserve(64), 1, 0), 1);
+  EXPECT_EQ(Wait().size(), 1u) << "looking from outside takes nothing";
+  EXPECT_EQ(Read(reader, 1), "x");
+  EXPECT_EQ(guest_.Call(SYS_epoll_wait, outer, guest_.Reserve(64), 1, 0), 0);
+}
+
+TEST_F(EpollTest, ChainsAreShortInWhateverOrderTheyAreMade) {
+  StartWithEpoll();
+  std::vector<std::int64_t> chain;
+  for (int i = 0; i < 6; ++i) chain.push_back(guest_.Call(SYS_epoll_create1, 0));
+  epoll_event event{};
+  event.events = EPOLLIN;
+  const auto add = [&](std::size_t to, std::size_t fd) {
+    return guest_.Call(SYS_epoll_ctl, chain[to], EPOLL_CTL_ADD, chain[fd], guest_.PutObject(event));
+  };
+  EXPECT_EQ(add(0, 1), 0);
+  EXPECT_EQ(add(1, 2), 0);
+  EXPECT_EQ(add(3, 4), 0);
+  EXPECT_EQ(add(4, 5), 0);
+  EXPECT_EQ(add(2, 3), -ELOOP) << "six in a row";
+  EXPECT_EQ(add(2, 4), 0);
+}
+
+// Without looking at each instance once, this would take 40^4 steps.
+TEST_F(EpollTest, ALatticeOfInstancesIsLookedAtInNoTime) {
+  StartWithEpoll();
+  constexpr int kWidth = 40;
+  std::vector<std::int64_t> row = {epoll_};
+  for (int level = 0; level < 4; ++level) {
+    std::vector<std::int64_t> next;
+    for (int i = 0; i < kWidth; ++i) next.push_back(guest_.Call(SYS_epoll_create1, 0));
+    for (const std::int64_t to : row) {
+      for (const std::int64_t fd : next) {
+        epoll_event event{};
+        event.events = EPOLLIN | EPOLLET;
+        ASSERT_EQ(guest_.Call(SYS_epoll_ctl, to, EPOLL_CTL_ADD, fd, guest_.PutObject(event)), 0);
+      }
+    }
+    row = next;
+  }
+  EXPECT_TRUE(Wait().empty());
+}
+
+TEST_F(EpollTest, ExclusiveIsTakenWhenAdding) {
+  StartWithEpoll();
+  const auto [reader, writer] = Pipe();
+  EXPECT_EQ(Control(EPOLL_CTL_ADD, reader, EPOLLIN | EPOLLONESHOT | EPOLLEXCLUSIVE, 1), -EINVAL);
+  EXPECT_EQ(Control(EPOLL_CTL_ADD, reader, EPOLLIN | EPOLLEXCLUSIVE, 1), 0);
+  EXPECT_EQ(Control(EPOLL_CTL_MOD, reader, EPOLLIN, 1), -EINVAL);
+  Write(writer, "x");
+  EXPECT_EQ(Wait().size(), 1u);
+}
+
+TEST_F(PollCallsTest, TimeLeftNeedsTheGrantedClock) {
+  Start();
+  const auto [reader, writer] = Pipe();
+  const auto set = std::uint64_t{1} << writer;
+  const std::uint64_t time = guest_.PutObject(timeval{5, 0});
+  EXPECT_EQ(guest_.Call(SYS_select, 64, 0, guest_.PutObject(set), 0, time), 1);
+  EXPECT_EQ(guest_.Object<timeval>(time).tv_sec, 5);
+  const std::uint64_t over = guest_.PutObject(timespec{5, 0});
+  EXPECT_EQ(guest_.Call(SYS_pselect6, 0, 0, 0, 0, over, 0), 0);
+  EXPECT_EQ(guest_.Object<timespec>(over).tv_sec, 0);
+  EXPECT_EQ(guest_.Call(SYS_ppoll, 0, 0, over, guest_.Reserve(8), 4), -EINVAL) << "size of mask";
 }
 
 }  // namespace

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/linux_abi/process.h"
 
+#include <signal.h>
+
 #include <cerrno>
+#include <vector>
 
 #include "src/base/status.h"
 #include "src/base/strings.h"
 #include "src/linux_abi/host_call.h"
 #include "src/linux_abi/loader.h"
+#include "src/linux_abi/process_view.h"
 #include "src/linux_abi/vfs/fd_table.h"
 #include "src/linux_abi/vfs/file_system.h"
 #include "waxvm/abi/host_call.h"
@@ -32,6 +36,9 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Create(const InstanceSpec& spe
   WAXVM_ASSIGN_OR_RETURN(process->file_system_, FileSystem::Create(spec, account, host));
   process->files_ = std::make_unique<FdTable>(
       spec, account, host, [raw = process.get()] { raw->End(LimitReached{LimitKind::kOutput}); });
+  std::unique_ptr<ProcessView> view = MakeProcessView(*process);
+  view->SetThreadName(kPid, view->ThreadName(kPid));
+  process->file_system_->ShowProcess(std::move(view));
   WAXVM_ASSIGN_OR_RETURN(process->entry_,
                          LoadProgram(spec, features, process->memory_, *process->file_system_));
   return process;

@@ -47,7 +47,7 @@ class Process {
                                                          const CpuFeatures& features);
   ~Process();
 
-  EntryState entry() const { return entry_; }
+  const EntryState& entry() const { return entry_; }
 
   /// Serves a system call of the thread that the vCPU holds. The value for its rax; or empty, where
   /// the process is over (ending()), waits for a host call (pending_host_call()), or has given the

@@ -9,9 +9,10 @@ using Table = std::array<const SyscallEntry*, kTableSize>;
 
 Table MakeTable() {
   Table table{};
-  for (const auto family : {FileCalls(), DescriptorCalls(), PathCalls(), AttributeCalls(),
-                            PollCalls(), MemoryCalls(), ProcessCalls(), SignalCalls(), TimeCalls(),
-                            TimerCalls(), RandomCalls(), ThreadCalls(), FutexCalls()})
+  for (const auto family :
+       {FileCalls(), DescriptorCalls(), PathCalls(), AttributeCalls(), PollCalls(), SocketCalls(),
+        MessageCalls(), TimerFileCalls(), SpliceCalls(), MemoryCalls(), ProcessCalls(),
+        SignalCalls(), TimeCalls(), TimerCalls(), RandomCalls(), ThreadCalls(), FutexCalls()})
     for (const SyscallEntry& entry : family) table[static_cast<std::size_t>(entry.number)] = &entry;
   return table;
 }

@@ -34,6 +34,10 @@ std::span<const SyscallEntry> DescriptorCalls();  // descriptor_calls.cc: the ta
 std::span<const SyscallEntry> PathCalls();        // path_calls.cc: names
 std::span<const SyscallEntry> AttributeCalls();  // attribute_calls.cc: what files say of themselves
 std::span<const SyscallEntry> PollCalls();       // poll_calls.cc: waiting
+std::span<const SyscallEntry> SocketCalls();     // socket_calls.cc: sockets and their names
+std::span<const SyscallEntry> MessageCalls();    // message_calls.cc: what goes through sockets
+std::span<const SyscallEntry> TimerFileCalls();  // timer_file_calls.cc: timerfd
+std::span<const SyscallEntry> SpliceCalls();     // splice_calls.cc: between files and pipes
 std::span<const SyscallEntry> MemoryCalls();     // memory_calls.cc
 std::span<const SyscallEntry> ProcessCalls();    // process_calls.cc
 std::span<const SyscallEntry> SignalCalls();     // signal_calls.cc

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "src/linux_abi/vfs/node_source.h"
+
 namespace waxvm::linux_abi {
 namespace {
 
@@ -29,7 +31,8 @@ std::int64_t DirectoryFile::Seek(std::int64_t offset, int whence) {
 }
 
 std::int64_t DirectoryFile::Load() {
-  const MemoryNode& anchor = *place_.anchor();
+  MemoryNode& anchor = *place_.anchor();
+  if (anchor.source != nullptr) anchor.source->Refresh(anchor);
   std::vector<DirectoryEntry> entries;
   const std::uint64_t self = InodeOf(*attributes_);
   entries.push_back({self, DT_DIR, "."});

@@ -23,7 +23,7 @@ namespace waxvm::linux_abi {
 class DirectoryFile final : public OpenFile {
  public:
   /// `attributes` is an O_PATH handle on the same directory.
-  DirectoryFile(VfsContext& context, Place place, std::unique_ptr<OpenFile> attributes, int flags)
+  DirectoryFile(VfsContext& context, Place place, std::shared_ptr<OpenFile> attributes, int flags)
       : OpenFile(flags),
         context_(context),
         place_(std::move(place)),
@@ -44,13 +44,14 @@ class DirectoryFile final : public OpenFile {
   }
   ErrnoOr<std::span<const DirectoryEntry>> ReadDirectory() override;
   const Place* directory() const override { return &place_; }
+  ErrnoOr<std::string> Path() const override { return place_.Path(); }
 
  private:
   std::int64_t Load();
 
   VfsContext& context_;
   Place place_;
-  std::unique_ptr<OpenFile> attributes_;
+  std::shared_ptr<OpenFile> attributes_;
   std::vector<DirectoryEntry> entries_;
   MemoryCharge charge_;
 };

@@ -4,10 +4,13 @@
 
 #include <sys/epoll.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "src/base/memory_account.h"
@@ -17,9 +20,11 @@
 namespace waxvm::linux_abi {
 
 /// An epoll instance: descriptors with the events that are waited for. A file that was closed
-/// everywhere drops out by itself.
+/// everywhere drops out by itself. Instances may watch each other, in chains of kMaxChain.
 class EpollFile final : public OpenFile {
  public:
+  static constexpr int kMaxChain = 5;
+
   explicit EpollFile(VfsContext& context) : OpenFile(O_RDWR), context_(context) {}
 
   // EPOLL_CTL_ADD, MOD and DEL. Each returns 0 or a negated errno.
@@ -29,28 +34,67 @@ class EpollFile final : public OpenFile {
 
   /// Takes up to `max_events` that are ready, and starts behind them next time.
   std::vector<epoll_event> Collect(std::size_t max_events);
-  /// The host descriptors that a wait has to watch.
-  std::vector<pollfd> HostDescriptors() const;
 
   std::int64_t Stat(struct stat& status) const override;
+  /// POLLIN when Collect would return something; takes nothing.
   short Poll() const override;
+  Edges edges() const override;
+  void AddHostDescriptors(std::vector<pollfd>& to) const override;
+  std::optional<std::chrono::nanoseconds> ReadyAt() const override;
+
+  /// While one lives, an instance is looked at only once, however many ways lead to it: a guest
+  /// could otherwise make a lattice of instances with more ways through it than the host has time
+  /// for.
+  class Round {
+   public:
+    explicit Round(VfsContext& context) : context_(context) {
+      if (context_.epoll_depth++ == 0) ++context_.epoll_round;
+    }
+    ~Round() { --context_.epoll_depth; }
+    Round(const Round&) = delete;
+    Round& operator=(const Round&) = delete;
+
+   private:
+    VfsContext& context_;
+  };
 
  private:
+  using Key = std::pair<int, const OpenFile*>;
   struct Interest {
     std::weak_ptr<OpenFile> file;
     epoll_event event{};
-    bool disabled = false;            ///< EPOLLONESHOT has fired
-    std::uint32_t reported = 0;       ///< EPOLLET: what was ready last
-    std::uint64_t reported_uses = 0;  ///< EPOLLET: OpenFile::Uses() then
+    bool disabled = false;       ///< EPOLLONESHOT has fired
+    std::uint32_t reported = 0;  ///< EPOLLET: what was ready last
+    Edges reported_edges = {};   ///< EPOLLET: OpenFile::edges() then
   };
+  /// The answer of this round.
+  template <typename T>
+  struct Memo {
+    std::uint64_t round = 0;
+    T value{};
+  };
+  using Chains = std::map<const EpollFile*, int>;
 
   static std::uint32_t Ready(const Interest& interest, const OpenFile& file);
   Interest* Find(int fd, const std::shared_ptr<OpenFile>& file);
+  /// False when `memo` has the answer of this round already.
+  template <typename T>
+  bool Begin(Memo<T>& memo) const;
+  template <typename Visit>
+  void ForEachFile(Visit visit) const;
+  std::int64_t CheckChains(const std::shared_ptr<EpollFile>& watched);
+  int ChainBelow(Chains& known) const;
+  int ChainAbove(Chains& known) const;
 
   VfsContext& context_;
-  std::map<int, Interest> interests_;
+  std::map<Key, Interest> interests_;
+  std::vector<std::weak_ptr<const EpollFile>> watchers_;  ///< instances that watch this one
   MemoryCharge charge_;
-  int next_ = 0;
+  Key next_{};
+  mutable Memo<short> poll_;
+  mutable Memo<Edges> edges_;
+  mutable Memo<std::optional<std::chrono::nanoseconds>> ready_at_;
+  mutable Memo<bool> listed_;
 };
 
 }  // namespace waxvm::linux_abi

@@ -25,7 +25,7 @@ std::uint64_t EffectiveLimit(const InstanceSpec& spec) {
 FdTable::FdTable(const InstanceSpec& spec, MemoryAccount& account, Host& host,
                  std::function<void()> on_output_limit)
     : account_(account), gate_(*spec.gate), limit_(EffectiveLimit(spec)), slots_(3) {
-  slots_[0].file = std::make_shared<InputFile>(host, spec.input_fd);
+  slots_[0].file = std::make_shared<InputFile>(spec.input_fd);
   slots_[1].file = std::make_shared<OutputFile>(host, Stream::kOutput, on_output_limit);
   slots_[2].file = std::make_shared<OutputFile>(host, Stream::kError, std::move(on_output_limit));
 }

@@ -10,6 +10,7 @@
 
 #include "src/base/status.h"
 #include "src/linux_abi/vfs/file_system.h"
+#include "src/linux_abi/vfs/proc_nodes.h"
 
 namespace waxvm::linux_abi {
 namespace {
@@ -22,6 +23,17 @@ constexpr std::array kDevices = {
     NamedDevice{"null", Device::kNull},       NamedDevice{"zero", Device::kZero},
     NamedDevice{"full", Device::kFull},       NamedDevice{"random", Device::kRandom},
     NamedDevice{"urandom", Device::kUrandom}, NamedDevice{"tty", Device::kTty},
+};
+
+struct NamedLink {
+  std::string_view name;
+  std::string_view target;
+};
+constexpr std::array kDeviceLinks = {
+    NamedLink{"fd", "/proc/self/fd"},
+    NamedLink{"stdin", "/proc/self/fd/0"},
+    NamedLink{"stdout", "/proc/self/fd/1"},
+    NamedLink{"stderr", "/proc/self/fd/2"},
 };
 
 absl::Status NoMemory() {
@@ -59,8 +71,18 @@ absl::Status FileSystem::Build() {
   WAXVM_ASSIGN_OR_RETURN(const std::shared_ptr<MemoryNode> temporary,
                          AddNode(**root, "tmp", S_IFDIR | 01777));
   temporary->fixed = true;
+  WAXVM_RETURN_IF_ERROR(BuildDevices());
+  // A mount within another one is laid over it, so the outer ones come first.
+  std::vector<const FileMount*> mounts;
+  for (const FileMount& mount : context_.spec.mounts) mounts.push_back(&mount);
+  std::ranges::stable_sort(mounts, {}, [](const FileMount* m) { return m->guest_path.size(); });
+  for (const FileMount* mount : mounts) WAXVM_RETURN_IF_ERROR(AddMount(*mount));
+  return absl::OkStatus();
+}
+
+absl::Status FileSystem::BuildDevices() {
   WAXVM_ASSIGN_OR_RETURN(const std::shared_ptr<MemoryNode> devices,
-                         AddNode(**root, "dev", S_IFDIR | 0755));
+                         AddNode(*root_.anchor(), "dev", S_IFDIR | 0755));
   devices->fixed = true;
   for (const NamedDevice& named : kDevices) {
     WAXVM_ASSIGN_OR_RETURN(const std::shared_ptr<MemoryNode> node,
@@ -68,12 +90,29 @@ absl::Status FileSystem::Build() {
     node->device = named.device;
     node->fixed = true;
   }
-  // A mount within another one is laid over it, so the outer ones come first.
-  std::vector<const FileMount*> mounts;
-  for (const FileMount& mount : context_.spec.mounts) mounts.push_back(&mount);
-  std::ranges::stable_sort(mounts, {}, [](const FileMount* m) { return m->guest_path.size(); });
-  for (const FileMount* mount : mounts) WAXVM_RETURN_IF_ERROR(AddMount(*mount));
+  for (const NamedLink& named : kDeviceLinks) {
+    WAXVM_ASSIGN_OR_RETURN(const std::shared_ptr<MemoryNode> node,
+                           AddNode(*devices, named.name, S_IFLNK | 0777));
+    if (node->SetTarget(std::string(named.target)) < 0) return NoMemory();
+    node->fixed = true;
+  }
+  WAXVM_ASSIGN_OR_RETURN(const std::shared_ptr<MemoryNode> shared,
+                         AddNode(*devices, "shm", S_IFDIR | 01777));
+  shared->fixed = true;
+  for (const std::string_view name : {"proc", "sys"}) {
+    WAXVM_ASSIGN_OR_RETURN(const std::shared_ptr<MemoryNode> node,
+                           AddNode(*root_.anchor(), name, S_IFDIR | 0555));
+    node->fixed = node->closed = true;
+  }
+  root_.anchor()->Find("sys")->source = std::make_shared<FilledLater>(
+      [&context = context_](MemoryNode& node) { FillSys(context, node); });
   return absl::OkStatus();
+}
+
+void FileSystem::ShowProcess(std::unique_ptr<ProcessView> view) {
+  view_ = std::move(view);
+  root_.anchor()->Find("proc")->source = std::make_shared<FilledLater>(
+      [&context = context_, &seen = *view_](MemoryNode& node) { FillProc(context, seen, node); });
 }
 
 absl::StatusOr<std::shared_ptr<MemoryNode>> FileSystem::AddNode(MemoryNode& directory,

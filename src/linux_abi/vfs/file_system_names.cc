@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <utility>
@@ -41,6 +42,7 @@ std::int64_t FileSystem::CheckCreatable(const Spot& parent, bool directory) {
   if (found.ok()) return -EEXIST;
   if (found.error().number != ENOENT) return found.result();
   if (parent.trailing_slash && !directory) return -ENOENT;
+  if (parent.place.rest().empty() && parent.place.anchor()->closed) return -EACCES;
   return Permit(parent);
 }
 
@@ -57,6 +59,30 @@ std::int64_t FileSystem::MakeDirectory(const Place& base, std::string_view path,
       MemoryNode::Create(context_, S_IFDIR | (mode & 01777));
   if (!node.ok()) return node.result();
   return parent->place.anchor()->Add(parent->name, *std::move(node));
+}
+
+std::int64_t FileSystem::MakeSpecial(const Place& base, std::string_view path, mode_t mode,
+                                     std::shared_ptr<MemoryNode>* made) {
+  const ErrnoOr<Spot> parent = Walk(base, path, Last::kParent);
+  if (!parent.ok()) return parent.result();
+  const std::int64_t creatable = CheckCreatable(*parent, /*directory=*/false);
+  if (creatable < 0) return creatable;
+  // On the host it would reach other processes past every grant.
+  if (parent->on_host()) return -EPERM;
+  const mode_t bits = (mode & S_IFMT) | (mode & 07777 & ~umask_);
+  ErrnoOr<std::shared_ptr<MemoryNode>> node = MemoryNode::Create(context_, bits);
+  if (!node.ok()) return node.result();
+  const std::int64_t added = parent->place.anchor()->Add(parent->name, *node);
+  if (added == 0 && made != nullptr) *made = *std::move(node);
+  return added;
+}
+
+ErrnoOr<std::shared_ptr<MemoryNode>> FileSystem::FindSocket(const Place& base,
+                                                            std::string_view path) {
+  const ErrnoOr<Spot> spot = Walk(base, path, Last::kFollow);
+  if (!spot.ok()) return spot.error();
+  if (spot->on_host() || !S_ISSOCK(spot->mode())) return Errno{ECONNREFUSED};
+  return spot->place.anchor();
 }
 
 std::int64_t FileSystem::MakeSymbolicLink(std::string_view target, const Place& base,
@@ -80,6 +106,7 @@ std::int64_t FileSystem::Link(const Place& from_base, std::string_view from, con
                               std::string_view to, bool follow) {
   const ErrnoOr<Spot> source = Walk(from_base, from, follow ? Last::kParentFollow : Last::kParent);
   if (!source.ok()) return source.result();
+  if (source->file != nullptr) return LinkOpenFile(*source->file, to_base, to);
   if (!source->has_plain_name()) return -EPERM;
   const ErrnoOr<Spot> found = LookUp(*source);
   if (!found.ok()) return found.result();
@@ -146,7 +173,8 @@ std::int64_t FileSystem::RemoveNode(const Spot& parent, bool directory) {
 }
 
 std::int64_t FileSystem::Rename(const Place& from_base, std::string_view from, const Place& to_base,
-                                std::string_view to, bool no_replace) {
+                                std::string_view to, unsigned flags) {
+  const bool no_replace = (flags & RENAME_NOREPLACE) != 0;
   const ErrnoOr<Spot> source = Walk(from_base, from, Last::kParent);
   if (!source.ok()) return source.result();
   const ErrnoOr<Spot> target = Walk(to_base, to, Last::kParent);
@@ -160,23 +188,44 @@ std::int64_t FileSystem::Rename(const Place& from_base, std::string_view from, c
   const ErrnoOr<Spot> replaced = LookUp(*target);
   if (!replaced.ok() && replaced.error().number != ENOENT) return replaced.result();
   if (replaced.ok() && no_replace) return -EEXIST;
+  const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+  if (!replaced.ok() && exchange) return -ENOENT;
   const auto is_fixed = [](const ErrnoOr<Spot>& spot) {
     return spot.ok() && spot->place.rest().empty() && spot->place.anchor()->fixed;
   };
   if (is_fixed(moved) || is_fixed(replaced)) return -EBUSY;
+  if (target->place.rest().empty() && target->place.anchor()->closed) return -EACCES;
   if (source->on_host() != target->on_host()) return -EXDEV;
-  return source->on_host() ? RenameOnHost(*source, *target, no_replace)
-                           : RenameNode(*source, *target);
+  if (source->on_host()) return RenameOnHost(*source, *target, flags);
+  return exchange ? ExchangeNodes(*source, *target) : RenameNode(*source, *target);
 }
 
-std::int64_t FileSystem::RenameOnHost(const Spot& from, const Spot& to, bool no_replace) {
+std::int64_t FileSystem::RenameOnHost(const Spot& from, const Spot& to, unsigned flags) {
   if (from.place.folder() != to.place.folder()) return -EXDEV;
   for (const Spot* spot : {&from, &to}) {
     const std::int64_t permitted = Permit(*spot);
     if (permitted < 0) return permitted;
   }
-  return HostResult(::renameat2(from.host.fd.get(), from.name.c_str(), to.host.fd.get(),
-                                to.name.c_str(), no_replace ? RENAME_NOREPLACE : 0));
+  return HostResult(
+      ::renameat2(from.host.fd.get(), from.name.c_str(), to.host.fd.get(), to.name.c_str(), flags));
+}
+
+std::int64_t FileSystem::ExchangeNodes(const Spot& from, const Spot& to) {
+  MemoryNode& first_holder = *from.place.anchor();
+  MemoryNode& second_holder = *to.place.anchor();
+  const std::shared_ptr<MemoryNode> first = first_holder.Find(from.name);
+  const std::shared_ptr<MemoryNode> second = second_holder.Find(to.name);
+  if (first == second) return 0;
+  if (first_holder.is_removed() || second_holder.is_removed()) return -ENOENT;
+  if (IsWithin(&second_holder, first.get()) || IsWithin(&first_holder, second.get())) {
+    return -EINVAL;
+  }
+  first_holder.Remove(from.name);
+  second_holder.Remove(to.name);
+  // What was just released can be charged again.
+  const std::int64_t one = first_holder.Add(from.name, second);
+  const std::int64_t other = second_holder.Add(to.name, first);
+  return std::min(one, other);
 }
 
 std::int64_t FileSystem::RenameNode(const Spot& from, const Spot& to) {

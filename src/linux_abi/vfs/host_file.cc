@@ -2,6 +2,7 @@
 #include "src/linux_abi/vfs/host_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
@@ -9,6 +10,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <utility>
 
 namespace waxvm::linux_abi {
 namespace {
@@ -68,7 +71,11 @@ std::int64_t HostFile::Size() const {
 }
 
 std::int64_t HostFile::Stat(struct stat& status) const {
-  if (::fstat(fd_.get(), &status) != 0) return -errno;
+  if (expected_) {
+    status = *std::exchange(expected_, std::nullopt);
+  } else if (::fstat(fd_.get(), &status) != 0) {
+    return -errno;
+  }
   TranslateOwner(status);
   if (context_.spec.host_clock) return 0;
   // What the guest has just written carries the host's time, which it was not granted.
@@ -123,6 +130,60 @@ std::int64_t HostFile::SetTimes(const std::array<timespec, 2>& times) {
   const std::int64_t permitted = folder_->Permit(path_, /*write=*/true);
   if (permitted < 0) return permitted;
   return Result(::utimensat(fd_.get(), "", times.data(), AT_EMPTY_PATH));
+}
+
+// In a folder that the guest may only read, a lock would let it hold up the host's processes.
+std::optional<std::int64_t> HostFile::FlockOnHost(int operation) {
+  if (folder_->read_only()) return std::nullopt;
+  return Result(::flock(fd_.get(), operation | LOCK_NB));
+}
+
+// The kernel keeps these for open files: the guest's are the host's. For the locks of the process,
+// which all its descriptors share, there is one more.
+ErrnoOr<int> HostFile::ProcessLockDescriptor() {
+  struct stat status {};
+  if (::fstat(fd_.get(), &status) != 0) return Errno{errno};
+  const FileLocks::File key{status.st_dev, status.st_ino};
+  UniqueFd& kept = context_.process_locks[key];
+  if (!keeps_for_locks()) {
+    KeepForLocks(std::shared_ptr<void>(
+        nullptr, [&context = context_, key](void*) { context.process_locks.erase(key); }));
+  }
+  if (!kept.valid()) {
+    std::array<char, 32> self{};
+    std::snprintf(self.data(), self.size(), "/proc/self/fd/%d", fd_.get());
+    kept = UniqueFd(::open(self.data(), O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+    if (!kept.valid()) kept = UniqueFd(::open(self.data(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  }
+  if (!kept.valid()) return Errno{ENOLCK};
+  return kept.get();
+}
+
+std::optional<std::int64_t> HostFile::LockOnHost(bool for_process, int command,
+                                                 struct flock& lock) {
+  if (folder_->read_only()) return std::nullopt;
+  const ErrnoOr<int> fd = for_process ? ProcessLockDescriptor() : ErrnoOr<int>(fd_.get());
+  if (!fd.ok()) return fd.result();
+  lock.l_pid = 0;
+  const std::int64_t result = Result(::fcntl(*fd, command, &lock));
+  return result == -EACCES ? -EAGAIN : result;
+}
+
+ErrnoOr<std::shared_ptr<OpenFile>> HostFile::Reopen(int flags) {
+  const bool cut = (flags & O_TRUNC) != 0;
+  const std::int64_t permitted = folder_->Permit(path_, (flags & O_ACCMODE) != O_RDONLY || cut);
+  if (permitted < 0) return ToErrno(permitted);
+  struct stat status {};
+  if (::fstat(fd_.get(), &status) != 0) return Errno{errno};
+  if (!S_ISREG(status.st_mode)) return Errno{S_ISLNK(status.st_mode) ? ELOOP : EACCES};
+  std::array<char, 32> self{};
+  std::snprintf(self.data(), self.size(), "/proc/self/fd/%d", fd_.get());
+  const int access = cut && (flags & O_ACCMODE) == O_RDONLY ? O_RDWR : flags & O_ACCMODE;
+  UniqueFd fd(::open(self.data(), access | (flags & O_SYNC) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (!fd.valid()) return Errno{errno == EMFILE ? ENFILE : errno};
+  if (cut && ::ftruncate(fd.get(), 0) != 0) return Errno{errno};
+  return std::shared_ptr<OpenFile>(
+      std::make_shared<HostFile>(context_, folder_, path_, std::move(fd), flags));
 }
 
 ErrnoOr<std::string> HostFile::ReadLink() const { return ReadHostLink(fd_.get()); }

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -28,6 +29,10 @@ class HostFile final : public SeekableFile {
         path_(std::move(path)),
         fd_(std::move(fd)) {}
 
+  /// What fstat has just said: answers the next Stat, so that a stat(2) of the guest asks the host
+  /// once. Only for handles that live as long as one call.
+  void ExpectStat(const struct stat& status) { expected_ = status; }
+
   std::int64_t Write(std::span<const std::byte> from) override;
   std::int64_t PRead(std::span<std::byte> to, std::uint64_t offset) override;
   std::int64_t PWrite(std::span<const std::byte> from, std::uint64_t offset) override;
@@ -42,11 +47,17 @@ class HostFile final : public SeekableFile {
   std::int64_t SetOwner(uid_t owner, gid_t group) override;
   std::int64_t SetTimes(const std::array<timespec, 2>& times) override;
   ErrnoOr<std::string> ReadLink() const override;
+  std::optional<std::int64_t> FlockOnHost(int operation) override;
+  std::optional<std::int64_t> LockOnHost(bool for_process, int command,
+                                         struct flock& lock) override;
+  ErrnoOr<std::string> Path() const override { return folder_->GuestPath(path_); }
+  ErrnoOr<std::shared_ptr<OpenFile>> Reopen(int flags) override;
 
  protected:
   std::int64_t Size() const override;
 
  private:
+  ErrnoOr<int> ProcessLockDescriptor();
   /// The bytes of `from` that may be written at `offset`; -EFBIG for none.
   std::int64_t WritableBytes(std::uint64_t offset, std::size_t bytes) const;
 
@@ -54,6 +65,7 @@ class HostFile final : public SeekableFile {
   std::shared_ptr<HostFolder> folder_;
   std::string path_;
   UniqueFd fd_;
+  mutable std::optional<struct stat> expected_;
 };
 
 }  // namespace waxvm::linux_abi

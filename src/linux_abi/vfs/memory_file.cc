@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <vector>
 
+#include "src/linux_abi/vfs/node_source.h"
+
 namespace waxvm::linux_abi {
 
 std::int64_t MemoryFile::PRead(std::span<std::byte> to, std::uint64_t offset) {
@@ -14,6 +16,9 @@ std::int64_t MemoryFile::PRead(std::span<std::byte> to, std::uint64_t offset) {
 }
 
 std::int64_t MemoryFile::PWrite(std::span<const std::byte> from, std::uint64_t offset) {
+  if ((node_->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0) return -EPERM;
+  const bool grows = offset + from.size() > node_->contents.size();
+  if (grows && (node_->seals & F_SEAL_GROW) != 0) return -EPERM;
   const std::int64_t n = node_->contents.Write(offset, from);
   if (n > 0) node_->TouchContents();
   return n;
@@ -27,6 +32,10 @@ std::int64_t MemoryFile::Stat(struct stat& status) const {
 std::int64_t MemoryFile::StatFs(struct statfs& status) const {
   status = {};
   status.f_type = TMPFS_MAGIC;
+  if (node_->closed) {
+    const ErrnoOr<std::string> path = node_->Path();
+    status.f_type = path.ok() && path->starts_with("/sys") ? SYSFS_MAGIC : PROC_SUPER_MAGIC;
+  }
   status.f_bsize = status.f_frsize = kPageBytes;
   status.f_blocks = context_.account.limit_bytes() / kPageBytes;
   status.f_bfree = status.f_bavail = context_.account.free_bytes() / kPageBytes;
@@ -38,6 +47,9 @@ std::int64_t MemoryFile::StatFs(struct statfs& status) const {
 
 std::int64_t MemoryFile::Truncate(std::uint64_t bytes) {
   if (!node_->is_regular()) return -EINVAL;
+  const std::uint64_t size = node_->contents.size();
+  if (bytes < size && (node_->seals & F_SEAL_SHRINK) != 0) return -EPERM;
+  if (bytes > size && (node_->seals & F_SEAL_GROW) != 0) return -EPERM;
   const std::int64_t result = node_->contents.Resize(bytes);
   if (result == 0) node_->TouchContents();
   return result;
@@ -46,6 +58,7 @@ std::int64_t MemoryFile::Truncate(std::uint64_t bytes) {
 std::int64_t MemoryFile::Allocate(int mode, std::uint64_t offset, std::uint64_t bytes) {
   SparseBytes& contents = node_->contents;
   if ((mode & FALLOC_FL_PUNCH_HOLE) != 0) {
+    if ((node_->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0) return -EPERM;
     contents.Punch(offset, bytes);
     node_->TouchContents();
     return 0;
@@ -56,6 +69,8 @@ std::int64_t MemoryFile::Allocate(int mode, std::uint64_t offset, std::uint64_t 
 }
 
 std::int64_t MemoryFile::SetMode(mode_t mode) {
+  constexpr int kSealExec = 0x20;  // F_SEAL_EXEC
+  if ((node_->seals & kSealExec) != 0 && ((node_->mode ^ mode) & 0111) != 0) return -EPERM;
   node_->mode = (node_->mode & S_IFMT) | (mode & 07777);
   node_->TouchStatus();
   return 0;
@@ -72,9 +87,25 @@ std::int64_t MemoryFile::SetTimes(const std::array<timespec, 2>& times) {
   return node_->SetTimes(times);
 }
 
+std::int64_t MemoryFile::AddSeals(int seals) {
+  constexpr int kSealExec = 0x20;  // F_SEAL_EXEC
+  constexpr int kKnown =
+      F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | kSealExec;
+  if (!node_->is_regular() || (seals & ~kKnown) != 0) return -EINVAL;
+  if (!writable() || (node_->seals & F_SEAL_SEAL) != 0) return -EPERM;
+  node_->seals |= seals;
+  return 0;
+}
+
 ErrnoOr<std::string> MemoryFile::ReadLink() const {
   if (!node_->is_link()) return Errno{EINVAL};
-  return node_->target;
+  return node_->source != nullptr ? node_->source->Text() : node_->target;
+}
+
+ErrnoOr<std::string> MemoryFile::Path() const {
+  ErrnoOr<std::string> path = node_->Path();
+  if (path.ok() || path.error().number != ENOENT) return path;
+  return "/" + node_->name + " (deleted)";
 }
 
 std::int64_t DeviceFile::PRead(std::span<std::byte> to, std::uint64_t) {

@@ -33,7 +33,10 @@ class MemoryFile : public SeekableFile {
   std::int64_t SetMode(mode_t mode) override;
   std::int64_t SetOwner(uid_t owner, gid_t group) override;
   std::int64_t SetTimes(const std::array<timespec, 2>& times) override;
+  /// F_ADD_SEALS. Returns 0, -EINVAL or -EPERM.
+  std::int64_t AddSeals(int seals);
   ErrnoOr<std::string> ReadLink() const override;
+  ErrnoOr<std::string> Path() const override;
 
  protected:
   std::int64_t Size() const override { return static_cast<std::int64_t>(node_->contents.size()); }

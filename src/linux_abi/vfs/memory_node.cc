@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "src/linux_abi/fixed_time.h"
+#include "src/linux_abi/vfs/node_source.h"
 
 namespace waxvm::linux_abi {
 namespace {
@@ -116,7 +117,8 @@ std::int64_t MemoryNode::SetTarget(std::string text) {
 void MemoryNode::TouchContents() { modified = changed = context_.Now(); }
 void MemoryNode::TouchStatus() { changed = context_.Now(); }
 
-std::shared_ptr<MemoryNode> MemoryNode::Find(std::string_view child_name) const {
+std::shared_ptr<MemoryNode> MemoryNode::Find(std::string_view child_name) {
+  if (source != nullptr) source->Refresh(*this);
   const auto found = children_.find(child_name);
   return found == children_.end() ? nullptr : found->second.node;
 }
@@ -124,10 +126,10 @@ std::shared_ptr<MemoryNode> MemoryNode::Find(std::string_view child_name) const 
 std::int64_t MemoryNode::Add(std::string_view child_name, std::shared_ptr<MemoryNode> node) {
   if (is_removed()) return -ENOENT;
   Link link;
-  if (!link.charge.Resize(context_.account, kChargePerLink + child_name.size())) return -ENOSPC;
+  if (!link.charge.Resize(context_.account, kChargePerLink + 2 * child_name.size())) return -ENOSPC;
+  node->parent = weak_from_this();
+  node->name = child_name;
   if (node->is_directory()) {
-    node->parent = weak_from_this();
-    node->name = child_name;
     node->links_to_this = 2;
     ++links_to_this;
     for (const auto& [grandchild_name, grandchild] : node->children_) {

@@ -2,6 +2,7 @@
 #ifndef WAXVM_SRC_LINUX_ABI_VFS_MEMORY_NODE_H_
 #define WAXVM_SRC_LINUX_ABI_VFS_MEMORY_NODE_H_
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <array>
@@ -10,12 +11,16 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "src/base/memory_account.h"
+#include "src/base/unique_fd.h"
 #include "src/linux_abi/errno_or.h"
 #include "src/linux_abi/host.h"
+#include "src/linux_abi/vfs/file_locks.h"
 #include "src/linux_abi/vfs/host_folder.h"
 #include "src/linux_abi/vfs/sparse_bytes.h"
 #include "waxvm/provider.h"
@@ -26,6 +31,10 @@ namespace waxvm::linux_abi {
 /// spend minutes on freeing nodes.
 inline constexpr std::uint64_t kMaxNodes = 1'000'000;
 
+class NodeSource;
+class OpenFile;
+class UnixSocket;
+
 /// What every file of one instance shares. Outlives them.
 struct VfsContext {
   const InstanceSpec& spec;
@@ -33,6 +42,18 @@ struct VfsContext {
   Host& host;
   std::uint64_t last_inode = 0;
   std::uint64_t live_nodes = 0;
+  std::uint64_t epoll_round = 0;  ///< EpollFile::Round
+  int epoll_depth = 0;
+  // UnixSocket: all there are, those with abstract names, and the files in their queues.
+  std::set<UnixSocket*> sockets = {};
+  std::map<std::string, std::weak_ptr<UnixSocket>> abstract_sockets = {};
+  std::uint64_t files_in_flight = 0;
+  std::uint64_t max_files_in_flight = 1024;
+  std::vector<std::shared_ptr<OpenFile>> doomed_files = {};
+  bool dooming = false;
+  FileLocks locks{account};
+  /// On files that the host knows: the descriptors that hold the process's own locks.
+  std::map<FileLocks::File, UniqueFd> process_locks = {};
   timespec started{};  ///< the host's time when the instance was made; never shown to the guest
 
   /// The granted clock's time, or the fixed one.
@@ -77,14 +98,14 @@ class MemoryNode : public std::enable_shared_from_this<MemoryNode> {
   void TouchStatus();    ///< sets the change time
 
   // Directories.
-  std::shared_ptr<MemoryNode> Find(std::string_view name) const;
+  std::shared_ptr<MemoryNode> Find(std::string_view name);
   /// Adds a name that is not there yet. Returns 0, -ENOENT in a removed directory, or -ENOSPC.
   std::int64_t Add(std::string_view name, std::shared_ptr<MemoryNode> node);
   /// Takes away a name that is there.
   void Remove(std::string_view name);
   const Links& children() const { return children_; }
   Links TakeChildren() { return std::move(children_); }
-  /// The absolute path of a directory; ENOENT once it was removed, ENAMETOOLONG past PATH_MAX.
+  /// Its absolute path; ENOENT once it was removed, ENAMETOOLONG past PATH_MAX.
   ErrnoOr<std::string> Path() const;
 
   const std::uint64_t inode;
@@ -96,13 +117,19 @@ class MemoryNode : public std::enable_shared_from_this<MemoryNode> {
   timespec modified{};
   timespec changed{};
 
-  std::weak_ptr<MemoryNode> parent;  ///< of a directory
-  std::string name;                  ///< of a directory
+  std::weak_ptr<MemoryNode> parent;  ///< where it was last given a name
+  std::string name;                  ///< and that name
   bool fixed = false;                ///< a mount point or a part of /dev: stays where it is
   HostBacking backing;
   SparseBytes contents;
   std::string target;  ///< of a symbolic link
   Device device = Device::kNone;
+  std::shared_ptr<NodeSource> source;  ///< set where the contents are made when asked for
+  /// F_SEAL_*: what cannot be done to the contents any more. Only memfd_create makes files that
+  /// take seals.
+  int seals = F_SEAL_SEAL;
+  bool closed = false;           ///< a directory that the guest can make no names in
+  std::weak_ptr<void> endpoint;  ///< of a FIFO its Pipe, of a socket who is bound to it
 
  private:
   MemoryNode(VfsContext& context, mode_t mode);

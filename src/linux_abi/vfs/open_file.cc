@@ -32,6 +32,7 @@ std::int64_t OpenFile::Sync() { return -EINVAL; }
 std::int64_t OpenFile::SetMode(mode_t) { return -EPERM; }
 std::int64_t OpenFile::SetOwner(uid_t, gid_t) { return -EPERM; }
 std::int64_t OpenFile::SetTimes(const std::array<timespec, 2>&) { return -EPERM; }
+ErrnoOr<std::shared_ptr<OpenFile>> OpenFile::Reopen(int) { return Errno{ENXIO}; }
 ErrnoOr<std::string> OpenFile::ReadLink() const { return Errno{EINVAL}; }
 ErrnoOr<std::span<const DirectoryEntry>> OpenFile::ReadDirectory() { return Errno{ENOTDIR}; }
 std::int64_t OpenFile::Available() const { return -ENOTTY; }

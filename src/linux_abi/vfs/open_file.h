@@ -8,12 +8,15 @@
 #include <sys/vfs.h>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "src/linux_abi/errno_or.h"
@@ -28,10 +31,19 @@ struct DirectoryEntry {
   std::string name;
 };
 
+/// How often something came in that can be read, and room was made for writing: how an
+/// edge-triggered waiter tells that what is ready now is not what was reported last.
+struct Edges {
+  std::uint64_t in = 0;
+  std::uint64_t out = 0;
+  bool operator==(const Edges&) const = default;
+};
+
 /// An open file description: what descriptors made by dup share, offset and status flags included.
 /// Results are bytes or negated errno values. The callers have checked readable() and writable().
+/// Nothing here waits: what cannot be done yet is -EAGAIN, whether nonblocking() or not.
 /// Thread safety: none; used by the instance's thread.
-class OpenFile {
+class OpenFile : public std::enable_shared_from_this<OpenFile> {
  public:
   /// `flags` as given to open(2); those that only matter while opening are dropped.
   explicit OpenFile(int flags);
@@ -48,7 +60,7 @@ class OpenFile {
   bool writable() const { return !path_only() && (flags_ & O_ACCMODE) != O_RDONLY; }
   bool nonblocking() const { return (flags_ & O_NONBLOCK) != 0; }
 
-  /// At the shared offset, where there is one. May wait unless nonblocking().
+  /// At the shared offset, where there is one.
   virtual std::int64_t Read(std::span<std::byte> to);
   virtual std::int64_t Write(std::span<const std::byte> from);
   /// At `offset`, which callers keep below 2^63; leaves the shared offset alone.
@@ -70,28 +82,40 @@ class OpenFile {
   /// Access and modification time; UTIME_NOW and UTIME_OMIT as in utimensat(2).
   virtual std::int64_t SetTimes(const std::array<timespec, 2>& times);
   virtual ErrnoOr<std::string> ReadLink() const;
+  /// Locks that the host keeps, so that its other processes see them; empty: the instance keeps
+  /// them. `operation`: of flock(2), LOCK_NB included. `command`: F_OFD_SETLK or F_OFD_GETLK;
+  /// `for_process`: for the process as a whole instead of this open file.
+  virtual std::optional<std::int64_t> FlockOnHost(int) { return std::nullopt; }
+  virtual std::optional<std::int64_t> LockOnHost(bool, int, struct flock&) { return std::nullopt; }
+  /// Destroyed together with the open file: lets go of what it has locked.
+  void KeepForLocks(std::shared_ptr<void> token) { lock_token_ = std::move(token); }
+  bool keeps_for_locks() const { return lock_token_.use_count() > 0; }
+  /// Where it was found. Errors: ENOENT for what never had a name.
+  virtual ErrnoOr<std::string> Path() const { return Errno{ENOENT}; }
+  /// Another open file of the same thing, as opening /proc/self/fd/N makes it. Errors: ENXIO for
+  /// what cannot be opened by name.
+  virtual ErrnoOr<std::shared_ptr<OpenFile>> Reopen(int flags);
 
   /// The entries from the offset on; an entry's offset is its index in the directory.
   virtual ErrnoOr<std::span<const DirectoryEntry>> ReadDirectory();
   /// Where paths relative to this descriptor start; null for what is not a directory.
   virtual const Place* directory() const { return nullptr; }
 
-  /// What poll(2) would say without waiting, POLLHUP and POLLERR included.
+  /// What poll(2) would say now, POLLHUP and POLLERR included. POLLOUT means that a Write which
+  /// gave -EAGAIN is worth another try.
   virtual short Poll() const { return POLLIN | POLLOUT; }
-  /// Changes whenever bytes may have gone in or out: how edge-triggered waiting tells that what is
-  /// ready now is not what was reported last.
-  virtual std::uint64_t Uses() const { return uses_; }
+  /// Two that differ mean that something happened in between.
+  virtual Edges edges() const { return {.in = uses_, .out = uses_}; }
   void NoteUse() { ++uses_; }
-  /// The host descriptor that becomes ready when this file does, or -1 when only the guest itself
-  /// can make it ready.
-  virtual int HostDescriptor() const { return -1; }
-  /// Adds the descriptors of the host whose readiness is this file's.
-  virtual void AddHostDescriptors(std::vector<pollfd>& to) const {
-    if (HostDescriptor() >= 0)
-      to.push_back({.fd = HostDescriptor(), .events = POLLIN, .revents = 0});
-  }
-  /// When this file becomes ready by itself, on Host::Now().
+  /// Adds the host descriptors that become ready when this file does; none where only the guest
+  /// itself or the time can make it ready.
+  virtual void AddHostDescriptors(std::vector<pollfd>&) const {}
+  /// When, on the clock of Host::Now(), the file becomes ready by itself.
   virtual std::optional<std::chrono::nanoseconds> ReadyAt() const { return std::nullopt; }
+  /// How long a call may sleep for POLLIN or POLLOUT (SO_RCVTIMEO, SO_SNDTIMEO); empty: no end.
+  virtual std::optional<std::chrono::nanoseconds> WaitLimit(short) const { return std::nullopt; }
+  /// True where every Read and Write moves one message, which must not be put together or split.
+  virtual bool has_messages() const { return false; }
   /// FIONREAD: bytes that can be read at once.
   virtual std::int64_t Available() const;
 
@@ -104,6 +128,7 @@ class OpenFile {
  private:
   int flags_;
   std::uint64_t uses_ = 0;
+  std::shared_ptr<void> lock_token_;
 };
 
 /// A file whose bytes have positions: Read and Write are PRead and PWrite at the offset.

@@ -2,9 +2,12 @@
 #include "src/linux_abi/vfs/path_walk.h"
 
 #include <limits.h>
+#include <linux/openat2.h>
 
 #include <cerrno>
 #include <utility>
+
+#include "src/linux_abi/vfs/node_source.h"
 
 namespace waxvm::linux_abi {
 namespace {
@@ -47,17 +50,33 @@ ErrnoOr<Spot> LookUp(const Spot& parent) {
   return found;
 }
 
-PathWalk::PathWalk(const Place& root, const Place& base, Last last) : root_(root), last_(last) {
+PathWalk::PathWalk(const Place& root, const Place& base, Last last, std::uint64_t resolve)
+    : root_((resolve & RESOLVE_IN_ROOT) != 0 ? base : root),
+      base_(base),
+      last_(last),
+      resolve_(resolve) {
   at_.place = base;
+}
+
+bool PathWalk::scoped() const { return (resolve_ & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)) != 0; }
+
+bool PathWalk::AtBase() const {
+  return at_.place.anchor() == base_.anchor() && at_.place.rest() == base_.rest();
 }
 
 ErrnoOr<Spot> PathWalk::Walk(std::string_view path) {
   if (path.empty()) return Errno{ENOENT};
   if (path.size() >= PATH_MAX) return Errno{ENAMETOOLONG};
-  if (path.front() == '/') at_.place = root_;
+  if (path.front() == '/') {
+    if ((resolve_ & RESOLVE_BENEATH) != 0) return Errno{EXDEV};
+    at_.place = root_;
+  }
   Push(path);
   const std::int64_t result = Run();
   if (result < 0) return ToErrno(result);
+  if ((resolve_ & RESOLVE_NO_XDEV) != 0 && at_.place.folder() != base_.folder()) {
+    return Errno{EXDEV};
+  }
   return std::move(at_);
 }
 
@@ -89,6 +108,10 @@ std::int64_t PathWalk::Run() {
       const std::int64_t result = Step();
       if (result < 0) return result;
     }
+    if (at_.file != nullptr) {
+      at_.name = "/";
+      return 0;
+    }
     if (!at_.on_host()) {
       const std::int64_t result = at_.place.rest().empty() ? ResolveBacking(at_) : GoToHost();
       if (result < 0) return result;
@@ -108,6 +131,7 @@ std::int64_t PathWalk::Step() {
   pending_.pop_back();
   if (component == ".") return 0;
   if (component == "..") {
+    if (scoped() && AtBase()) return (resolve_ & RESOLVE_BENEATH) != 0 ? -EXDEV : 0;
     Place parent = at_.place.Parent();
     if (parent.anchor() == nullptr) return -ENOENT;
     at_.place = std::move(parent);
@@ -119,7 +143,7 @@ std::int64_t PathWalk::Step() {
     if (std::shared_ptr<MemoryNode> node = at_.place.anchor()->Find(component)) {
       const bool is_last = pending_.empty();
       if (node->is_link() && (!is_last || last_ == Last::kFollow)) {
-        return Expand(node->target, at_.place);
+        return FollowNode(*node);
       }
       if (!is_last && !node->is_directory()) return -ENOTDIR;
       at_.place = Place(std::move(node));
@@ -137,6 +161,24 @@ std::int64_t PathWalk::Step() {
   }
   at_.place = std::move(target);
   return GoToHost();
+}
+
+// A link of the instance's own tree, found in the directory where the walk is.
+std::int64_t PathWalk::FollowNode(const MemoryNode& node) {
+  if (node.source == nullptr) return Expand(node.target, at_.place);
+  if (std::shared_ptr<OpenFile> file = node.source->LinkedFile()) {
+    if (++links_ > kMaxLinks || resolve_ != 0) return -ELOOP;
+    at_.host = {};
+    if (file->directory() != nullptr) {
+      at_.place = *file->directory();
+      return 0;
+    }
+    if (!pending_.empty()) return -ENOTDIR;
+    at_.file = std::move(file);
+    return 0;
+  }
+  const ErrnoOr<std::string> text = node.source->Text();
+  return text.ok() ? Expand(*text, at_.place) : text.result();
 }
 
 std::int64_t PathWalk::GoToHost() {
@@ -161,6 +203,7 @@ std::int64_t PathWalk::FollowLinkOnTheWay(const HostLink& link, const std::strin
   const std::string& prefix = at_.place.anchor()->backing.path;
   if (link.begin < prefix.size()) {
     // The link is on the way to the anchor itself: start again from the root.
+    if (scoped()) return -EXDEV;
     const std::string directory = at_.place.folder()->GuestPath(above);
     const std::int64_t expanded = Expand(link.text, root_);
     if (expanded == 0 && link.text.front() != '/') Push(directory);
@@ -172,8 +215,9 @@ std::int64_t PathWalk::FollowLinkOnTheWay(const HostLink& link, const std::strin
 }
 
 std::int64_t PathWalk::Expand(std::string_view text, Place directory) {
-  if (++links_ > kMaxLinks) return -ELOOP;
+  if (++links_ > kMaxLinks || (resolve_ & RESOLVE_NO_SYMLINKS) != 0) return -ELOOP;
   if (text.empty()) return -ENOENT;
+  if (text.front() == '/' && (resolve_ & RESOLVE_BENEATH) != 0) return -EXDEV;
   at_.place = text.front() == '/' ? root_ : std::move(directory);
   at_.host = {};
   Push(text);
@@ -184,11 +228,14 @@ ErrnoOr<bool> PathWalk::FollowLast() {
   const ErrnoOr<Spot> found = LookUp(at_);
   if (!found.ok()) return found.error().number == ENOENT ? ErrnoOr<bool>(false) : found.error();
   if (!S_ISLNK(found->mode())) return false;
-  const ErrnoOr<std::string> text = found->on_host()
-                                        ? ReadHostLink(found->host.fd.get())
-                                        : ErrnoOr<std::string>(found->place.anchor()->target);
-  if (!text.ok()) return text.error();
   pending_.pop_back();
+  if (!found->on_host()) {
+    const std::int64_t followed = FollowNode(*found->place.anchor());
+    if (followed < 0) return ToErrno(followed);
+    return true;
+  }
+  const ErrnoOr<std::string> text = ReadHostLink(found->host.fd.get());
+  if (!text.ok()) return text.error();
   const std::int64_t expanded = Expand(*text, at_.place);
   if (expanded < 0) return ToErrno(expanded);
   return true;

@@ -29,10 +29,18 @@ struct Spot {
   /// After kParent: the component left over; "/", "." or ".." when there is no plain name.
   std::string name;
   bool trailing_slash = false;
+  /// Set where a link of /proc/self/fd led to an open file that is no directory.
+  std::shared_ptr<OpenFile> file;
 
   bool on_host() const { return host.fd.valid(); }
   bool has_plain_name() const { return name != "/" && name != "." && name != ".."; }
-  mode_t mode() const { return on_host() ? host.status.st_mode : place.anchor()->mode; }
+  mode_t mode() const {
+    if (file != nullptr) {
+      struct stat status {};
+      return file->Stat(status) < 0 ? 0 : status.st_mode;
+    }
+    return on_host() ? host.status.st_mode : place.anchor()->mode;
+  }
 };
 
 /// Follows one path through the instance's namespace, the way path_resolution(7) says: ".." stays
@@ -40,7 +48,8 @@ struct Spot {
 /// found, and at most 40 of them. Used once.
 class PathWalk {
  public:
-  PathWalk(const Place& root, const Place& base, Last last);
+  /// `resolve`: the RESOLVE_* flags of openat2(2).
+  PathWalk(const Place& root, const Place& base, Last last, std::uint64_t resolve = 0);
 
   ErrnoOr<Spot> Walk(std::string_view path);
 
@@ -49,6 +58,7 @@ class PathWalk {
   std::int64_t Run();
   std::int64_t Step();
   std::int64_t GoToHost();
+  std::int64_t FollowNode(const MemoryNode& node);
   std::int64_t FollowLinkOnTheWay(const HostLink& link, const std::string& host_path);
   std::int64_t Expand(std::string_view text, Place directory);
   /// Whether the last component was a symbolic link, which is now being followed.
@@ -56,8 +66,14 @@ class PathWalk {
   void Push(std::string_view path);
   bool parent_wanted() const { return last_ == Last::kParent || last_ == Last::kParentFollow; }
 
-  const Place& root_;
+  /// True where the walk may not leave where it started.
+  bool scoped() const;
+  bool AtBase() const;
+
+  Place root_;
+  Place base_;
   Last last_;
+  std::uint64_t resolve_;
   Spot at_;
   std::vector<std::string> pending_;  ///< components still to go, the next one at the back
   int links_ = 0;

@@ -28,8 +28,7 @@ void StatStream(std::uint64_t inode, struct stat& status) {
 
 }  // namespace
 
-InputFile::InputFile(Host& host, int descriptor)
-    : OpenFile(O_RDONLY), host_(host), descriptor_(descriptor) {
+InputFile::InputFile(int descriptor) : OpenFile(O_RDONLY), descriptor_(descriptor) {
   struct stat status {};
   regular_ = descriptor >= 0 && ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
 }
@@ -49,14 +48,27 @@ std::int64_t InputFile::ReadNow(std::span<std::byte> to) const {
 
 std::int64_t InputFile::Read(std::span<std::byte> to) {
   if (descriptor_ < 0 || to.empty()) return 0;
-  while (true) {
-    if (nonblocking() && Poll() == 0) return -EAGAIN;
-    pollfd waiting{.fd = descriptor_, .events = POLLIN, .revents = 0};
-    const int ready = host_.Wait({&waiting, 1}, std::nullopt);
-    if (ready < 0) return ready;
-    const std::int64_t n = ReadNow(to);
-    if (n != -EAGAIN && n != -EINTR) return n;
-  }
+  if (Poll() == 0) return -EAGAIN;
+  const std::int64_t n = ReadNow(to);
+  return n == -EINTR ? -EAGAIN : n;
+}
+
+// There is one stream behind it, which both descriptors then share.
+ErrnoOr<std::shared_ptr<OpenFile>> InputFile::Reopen(int flags) {
+  if ((flags & O_ACCMODE) != O_RDONLY) return Errno{EACCES};
+  return shared_from_this();
+}
+
+// What arrives on the host is seen by its number of bytes alone.
+Edges InputFile::edges() const {
+  const std::int64_t available = Available();
+  const Edges used = OpenFile::edges();
+  return {.in = (used.in << 32) + static_cast<std::uint64_t>(available < 0 ? 0 : available),
+          .out = used.out};
+}
+
+void InputFile::AddHostDescriptors(std::vector<pollfd>& to) const {
+  if (descriptor_ >= 0) to.push_back({.fd = descriptor_, .events = POLLIN, .revents = 0});
 }
 
 std::int64_t InputFile::Stat(struct stat& status) const {
@@ -81,6 +93,7 @@ OutputFile::OutputFile(Host& host, Stream stream, std::function<void()> on_limit
     : OpenFile(O_WRONLY), host_(host), stream_(stream), on_limit_(std::move(on_limit)) {}
 
 std::int64_t OutputFile::Write(std::span<const std::byte> from) {
+  if (from.empty()) return 0;
   const std::string_view text(reinterpret_cast<const char*>(from.data()), from.size());
   switch (host_.WriteOutput(stream_, text)) {
     case Host::OutputResult::kOk:
@@ -92,6 +105,11 @@ std::int64_t OutputFile::Write(std::span<const std::byte> from) {
       break;
   }
   return -EIO;
+}
+
+ErrnoOr<std::shared_ptr<OpenFile>> OutputFile::Reopen(int flags) {
+  if ((flags & O_ACCMODE) != O_WRONLY) return Errno{EACCES};
+  return shared_from_this();
 }
 
 std::int64_t OutputFile::Stat(struct stat& status) const {

@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "src/linux_abi/host.h"
 #include "src/linux_abi/vfs/open_file.h"
@@ -16,18 +18,19 @@ namespace waxvm::linux_abi {
 /// Standard input from a host descriptor that stays its owner's; -1 is an empty one.
 class InputFile final : public OpenFile {
  public:
-  InputFile(Host& host, int descriptor);
+  explicit InputFile(int descriptor);
 
   std::int64_t Read(std::span<std::byte> to) override;
   std::int64_t Stat(struct stat& status) const override;
   short Poll() const override;
-  int HostDescriptor() const override { return descriptor_; }
+  ErrnoOr<std::shared_ptr<OpenFile>> Reopen(int flags) override;
+  Edges edges() const override;
+  void AddHostDescriptors(std::vector<pollfd>& to) const override;
   std::int64_t Available() const override;
 
  private:
   std::int64_t ReadNow(std::span<std::byte> to) const;
 
-  Host& host_;
   int descriptor_;
   bool regular_ = false;
 };
@@ -41,6 +44,7 @@ class OutputFile final : public OpenFile {
   std::int64_t Write(std::span<const std::byte> from) override;
   std::int64_t Stat(struct stat& status) const override;
   short Poll() const override { return POLLOUT; }
+  ErrnoOr<std::shared_ptr<OpenFile>> Reopen(int flags) override;
 
  private:
   Host& host_;

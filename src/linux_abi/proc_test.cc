@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// /proc, /sys and /dev, through system calls.
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string>
+
+#include "gtest/gtest.h"
+#include "src/linux_abi/testing/file_fixture.h"
+#include "src/linux_abi/testing/host_directory.h"
+
+namespace waxvm::linux_abi {
+namespace {
+
+class ProcTest : public FileFixture {
+ protected:
+  std::string Contents(std::string_view path) {
+    const std::int64_t fd = Open(path, O_RDONLY);
+    if (fd < 0) return "error " + std::to_string(-fd);
+    std::string text = Read(fd, 65536);
+    guest_.Call(SYS_close, fd);
+    return text;
+  }
+  std::string Target(std::string_view path) {
+    const std::uint64_t buffer = guest_.Reserve(4096);
+    const std::int64_t n = guest_.Call(SYS_readlink, guest_.Put(path), buffer, 4096);
+    return n < 0 ? "error " + std::to_string(-n) : guest_.Text(buffer, n);
+  }
+};
+
+TEST_F(ProcTest, WhatTheProcessIs) {
+  guest_.spec.arguments = {"/bin/prog", "one two"};
+  guest_.spec.environment = {"A=1"};
+  Start();
+  EXPECT_EQ(Target("/proc/self"), "2");
+  EXPECT_EQ(Target("/proc/self/exe"), "/bin/prog");
+  EXPECT_EQ(Target("/proc/self/cwd"), "/");
+  EXPECT_EQ(Target("/proc/thread-self"), "2/task/2");
+  EXPECT_EQ(Contents("/proc/self/cmdline"), std::string("/bin/prog\0one two\0", 18));
+  EXPECT_EQ(Contents("/proc/2/environ"), std::string("A=1\0", 4));
+  EXPECT_EQ(Contents("/proc/thread-self/comm"), "prog\n");
+  EXPECT_NE(Contents("/proc/self/maps").find("[stack]"), std::string::npos);
+  EXPECT_NE(Contents("/proc/self/status").find("VmSize:"), std::string::npos);
+  EXPECT_EQ(Contents("/proc/self/stat").rfind("2 (prog) R 1 2 2 0 -1 ", 0), 0u);
+  EXPECT_EQ(Contents("/proc/self/nothing"), "error " + std::to_string(ENOENT));
+}
+
+TEST_F(ProcTest, WhatTheMachineIs) {
+  Start();
+  EXPECT_NE(Contents("/proc/meminfo").find("MemTotal:"), std::string::npos);
+  EXPECT_NE(Contents("/proc/cpuinfo").find("processor\t: 0"), std::string::npos);
+  EXPECT_EQ(Contents("/proc/sys/kernel/ostype"), "Linux\n");
+  EXPECT_EQ(Contents("/sys/devices/system/cpu/online"), "0\n");
+  EXPECT_EQ(Contents("/proc/sys/kernel/random/uuid"), "error " + std::to_string(EACCES))
+      << "randomness is not granted";
+  EXPECT_NE(Contents("/proc/uptime").find("946684800.00"), std::string::npos) << "nor is the clock";
+  EXPECT_EQ(Open("/proc/new", O_CREAT | O_RDWR), -EACCES);
+  EXPECT_EQ(guest_.Call(SYS_mkdir, guest_.Put("/sys/new"), 0755), -EACCES);
+  EXPECT_EQ(guest_.Call(SYS_unlink, guest_.Put("/proc/version")), -EBUSY);
+}
+
+TEST_F(ProcTest, DescriptorsByName) {
+  Start();
+  const std::int64_t file = Open("/tmp/a", O_RDWR | O_CREAT);
+  Write(file, "text");
+  const std::string name = "/proc/self/fd/" + std::to_string(file);
+  EXPECT_EQ(Target(name), "/tmp/a");
+  const std::int64_t again = Open(name, O_RDONLY);
+  EXPECT_EQ(Read(again, 10), "text") << "at an offset of its own";
+  guest_.Call(SYS_unlink, guest_.Put("/tmp/a"));
+  EXPECT_EQ(Target(name), "/a (deleted)");
+  EXPECT_EQ(Contents(name), "text") << "though it has no name any more";
+  const auto [reader, writer] = Pipe();
+  EXPECT_EQ(Target("/proc/self/fd/" + std::to_string(reader)).rfind("pipe:[", 0), 0u);
+  const std::int64_t second = Open("/proc/self/fd/" + std::to_string(reader), O_WRONLY);
+  EXPECT_EQ(Write(second, "in"), 2);
+  EXPECT_EQ(Read(reader, 10), "in");
+  const std::int64_t out = Open("/dev/stdout", O_WRONLY | O_CREAT | O_TRUNC);
+  EXPECT_EQ(Write(out, "said"), 4);
+  EXPECT_EQ(guest_.host.output, "said");
+  EXPECT_EQ(Open("/proc/self/fd/99", O_RDONLY), -ENOENT);
+  EXPECT_EQ(Contents("/proc/self/fdinfo/" + std::to_string(file)).rfind("pos:\t4\n", 0), 0u);
+}
+
+TEST_F(ProcTest, GrantedFilesAreOpenedAgainWithinTheirRights) {
+  HostDirectory folder;
+  folder.MakeFile("f", "host");
+  guest_.Mount(folder.path(), "/data", Rights::kReadOnly);
+  Start();
+  const std::int64_t file = Open("/data/f", O_RDONLY);
+  const std::string name = "/proc/self/fd/" + std::to_string(file);
+  EXPECT_EQ(Contents(name), "host");
+  EXPECT_EQ(Open(name, O_RDWR), -EROFS);
+  EXPECT_EQ(Open(name, O_RDONLY | O_TRUNC), -EROFS);
+}
+
+TEST_F(ProcTest, Fifos) {
+  Start();
+  EXPECT_EQ(guest_.Call(SYS_mknod, guest_.Put("/tmp/p"), S_IFIFO | 0600, 0), 0);
+  EXPECT_EQ(Open("/tmp/p", O_WRONLY | O_NONBLOCK), -ENXIO);
+  const std::int64_t reader = Open("/tmp/p", O_RDONLY | O_NONBLOCK);
+  ASSERT_GE(reader, 0);
+  EXPECT_EQ(Read(reader, 1), "") << "no writer yet";
+  const std::int64_t writer = Open("/tmp/p", O_WRONLY);
+  ASSERT_GE(writer, 0);
+  EXPECT_EQ(Write(writer, "x"), 1);
+  EXPECT_EQ(Read(reader, 1), "x");
+  EXPECT_EQ(FStat(reader).st_mode, mode_t{S_IFIFO | 0600});
+  guest_.Call(SYS_close, reader);
+  guest_.Call(SYS_close, writer);
+  EXPECT_EQ(Open("/tmp/p", O_WRONLY), FakeProcess::kEnded) << "it sleeps";
+}
+
+}  // namespace
+}  // namespace waxvm::linux_abi

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/linux_abi/process_view.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "src/linux_abi/process.h"
+#include "src/linux_abi/vfs/fd_table.h"
+#include "src/linux_abi/vfs/file_system.h"
+
+namespace waxvm::linux_abi {
+namespace {
+
+class View final : public ProcessView {
+ public:
+  explicit View(Process& process) : process_(process) {}
+
+  std::int32_t pid() const override { return Process::kPid; }
+  std::int32_t thread_id() const override { return process_.thread().id; }
+  std::vector<std::int32_t> thread_ids() const override {
+    std::vector<std::int32_t> ids;
+    for (const auto& thread : process_.scheduler().threads()) ids.push_back(thread->id);
+    return ids;
+  }
+  std::string ThreadName(std::int32_t id) const override {
+    const Thread* thread = process_.scheduler().Find(id);
+    if (thread != nullptr && thread->name[0] != '\0') return thread->name.data();
+    const std::string path = Executable();
+    return path.substr(path.rfind('/') + 1);
+  }
+  void SetThreadName(std::int32_t id, std::string_view name) override {
+    Thread* thread = process_.scheduler().Find(id);
+    if (thread == nullptr) return;
+    thread->name.fill('\0');
+    std::ranges::copy(name.substr(0, thread->name.size() - 1), thread->name.begin());
+  }
+  std::string Executable() const override {
+    const InstanceSpec& spec = process_.spec();
+    const std::string& file = spec.program.name();
+    const std::string& name =
+        file.starts_with('/') || spec.arguments.empty() ? file : spec.arguments.front();
+    return name.starts_with('/') ? name : "/" + name;
+  }
+  std::string Maps() const override { return process_.memory().Describe(); }
+  std::string AuxiliaryVector() const override { return process_.entry().auxiliary_vector; }
+  std::string WorkingDirectory() const override {
+    return process_.file_system().WorkingDirectoryText();
+  }
+  FdTable& files() override { return process_.files(); }
+
+ private:
+  Process& process_;
+};
+
+}  // namespace
+
+std::unique_ptr<ProcessView> MakeProcessView(Process& process) {
+  return std::make_unique<View>(process);
+}
+
+}  // namespace waxvm::linux_abi

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/linux_abi/vfs/unix_socket.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "src/linux_abi/vfs/pipe.h"
+
+namespace waxvm::linux_abi {
+namespace {
+
+// A queued message, and a connection that waits to be accepted, with what the containers take.
+constexpr std::uint64_t kChargePerMessage = 256;
+// As for a descriptor: the host may hold one for the file.
+constexpr std::uint64_t kChargePerFile = 512;
+constexpr std::size_t kMaxBacklog = 4096;
+
+}  // namespace
+
+std::shared_ptr<UnixSocket> UnixSocket::Create(VfsContext& context, int type, int flags) {
+  return std::shared_ptr<UnixSocket>(new UnixSocket(context, type, flags));
+}
+
+UnixSocket::UnixSocket(VfsContext& context, int type, int flags)
+    : OpenFile(O_RDWR | flags), context_(context), type_(type), inode_(++context.last_inode) {
+  context_.sockets.insert(this);
+}
+
+UnixSocket::~UnixSocket() {
+  context_.sockets.erase(this);
+  if (name_.starts_with('\0')) context_.abstract_sockets.erase(name_);
+  if (const std::shared_ptr<UnixSocket> other = peer_.lock()) {
+    if (type_ != SOCK_DGRAM) other->PeerIsGone(!queue_.empty());
+  }
+  Clear();
+}
+
+void UnixSocket::Clear() {
+  while (!queue_.empty()) PopFront();
+  // Connections nobody accepted are closed; each is a socket with a queue of its own.
+  for (std::shared_ptr<UnixSocket>& socket : std::exchange(pending_, {})) {
+    context_.doomed_files.push_back(std::move(socket));
+  }
+  // A socket in the queue of a socket in a queue …: a guest can make the chain as long as it may
+  // have files in flight, so they are not destroyed by recursion.
+  if (std::exchange(context_.dooming, true)) return;
+  while (!context_.doomed_files.empty()) {
+    const std::shared_ptr<OpenFile> doomed = std::move(context_.doomed_files.back());
+    context_.doomed_files.pop_back();
+  }
+  context_.dooming = false;
+}
+
+void UnixSocket::PopFront() {
+  Message message = std::move(queue_.front());
+  queue_.pop_front();
+  queued_ -= message.bytes.size() - message.taken;
+  ++edges_.out;
+  Drop(std::move(message));
+  if (const std::shared_ptr<UnixSocket> other = peer_.lock()) ++other->edges_.out;
+}
+
+void UnixSocket::Drop(Message message) {
+  context_.files_in_flight -= message.ancillary.files.size();
+  for (std::shared_ptr<OpenFile>& file : message.ancillary.files) {
+    context_.doomed_files.push_back(std::move(file));
+  }
+}
+
+void UnixSocket::PeerIsGone(bool with_unread) {
+  if (with_unread) error_ = ECONNRESET;
+  ++edges_.in;
+  ++edges_.out;
+}
+
+ErrnoOr<std::string> UnixSocket::PeerName() const {
+  const std::shared_ptr<UnixSocket> other = peer_.lock();
+  if (other == nullptr) return Errno{ENOTCONN};
+  return other->bound_name();
+}
+
+void UnixSocket::Pair(UnixSocket& a, UnixSocket& b) {
+  a.peer_ = std::static_pointer_cast<UnixSocket>(b.shared_from_this());
+  b.peer_ = std::static_pointer_cast<UnixSocket>(a.shared_from_this());
+  a.had_peer_ = b.had_peer_ = true;
+}
+
+std::int64_t UnixSocket::BindAbstract(std::string name) {
+  if (!name_.empty()) return -EINVAL;
+  const auto self = std::static_pointer_cast<UnixSocket>(shared_from_this());
+  if (!context_.abstract_sockets.emplace(name, self).second) return -EADDRINUSE;
+  name_ = std::move(name);
+  return 0;
+}
+
+std::int64_t UnixSocket::BindNode(std::string name, MemoryNode& node) {
+  if (!name_.empty()) return -EINVAL;
+  node.endpoint = shared_from_this();
+  name_ = std::move(name);
+  return 0;
+}
+
+std::shared_ptr<UnixSocket> UnixSocket::FindAbstract(VfsContext& context, const std::string& name) {
+  const auto found = context.abstract_sockets.find(name);
+  return found == context.abstract_sockets.end() ? nullptr : found->second.lock();
+}
+
+std::int64_t UnixSocket::Listen(int backlog) {
+  if (type_ == SOCK_DGRAM) return -EOPNOTSUPP;
+  if (name_.empty() || had_peer_) return -EINVAL;
+  listening_ = true;
+  backlog_ = backlog < 0 ? kMaxBacklog
+                         : std::min<std::size_t>(static_cast<unsigned>(backlog), kMaxBacklog);
+  return 0;
+}
+
+std::int64_t UnixSocket::Connect(const std::shared_ptr<UnixSocket>& target) {
+  if (target == nullptr) return -ECONNREFUSED;
+  if (target->type_ != type_) return -EPROTOTYPE;
+  if (type_ == SOCK_DGRAM) {
+    const std::shared_ptr<UnixSocket> only = target->peer_.lock();
+    if (only != nullptr && only.get() != this) return -EPERM;
+    peer_ = target;
+    had_peer_ = true;
+    return 0;
+  }
+  if (had_peer_) return -EISCONN;
+  if (listening_) return -EINVAL;
+  if (!target->listening_ || target->read_shut_) return -ECONNREFUSED;
+  if (target->backlog_full()) return -EAGAIN;
+  MemoryCharge charge;
+  if (!charge.Resize(context_.account, kChargePerFile)) return -ENOMEM;
+  const std::shared_ptr<UnixSocket> accepted = Create(context_, type_, 0);
+  accepted->charge_ = std::move(charge);
+  accepted->accepted_name_ = target->name_;
+  Pair(*this, *accepted);
+  target->pending_.push_back(accepted);
+  ++target->edges_.in;
+  ++edges_.out;
+  return 0;
+}
+
+void UnixSocket::Disconnect() {
+  peer_.reset();
+  had_peer_ = false;
+}
+
+ErrnoOr<std::shared_ptr<UnixSocket>> UnixSocket::Accept(int flags) {
+  if (type_ == SOCK_DGRAM) return Errno{EOPNOTSUPP};
+  if (!listening_) return Errno{EINVAL};
+  if (pending_.empty()) return Errno{read_shut_ ? EINVAL : EAGAIN};
+  std::shared_ptr<UnixSocket> socket = std::move(pending_.front());
+  pending_.pop_front();
+  ++edges_.out;
+  socket->SetStatusFlags(flags & O_NONBLOCK);
+  return socket;
+}
+
+std::int64_t UnixSocket::Shutdown(int how) {
+  if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
+  const std::shared_ptr<UnixSocket> other = peer_.lock();
+  if (type_ != SOCK_DGRAM && !had_peer_ && !listening_) return -ENOTCONN;
+  const bool both_ways = type_ != SOCK_DGRAM && other != nullptr;
+  if (how != SHUT_WR) {
+    read_shut_ = true;
+    if (both_ways) other->write_shut_ = true;
+  }
+  if (how != SHUT_RD) {
+    write_shut_ = true;
+    if (both_ways) other->read_shut_ = true;
+  }
+  for (UnixSocket* socket : {this, other.get()}) {
+    if (socket == nullptr) continue;
+    ++socket->edges_.in;
+    ++socket->edges_.out;
+  }
+  return 0;
+}
+
+bool UnixSocket::AtEnd() const {
+  if (read_shut_) return true;
+  return type_ != SOCK_DGRAM && had_peer_ && peer_.expired();
+}
+
+ErrnoOr<std::shared_ptr<UnixSocket>> UnixSocket::Target(
+    const std::shared_ptr<UnixSocket>& target) const {
+  if (write_shut_) return Errno{EPIPE};
+  if (target != nullptr) {
+    const std::shared_ptr<UnixSocket> only = target->peer_.lock();
+    if (target->type_ != SOCK_DGRAM) return Errno{EPROTOTYPE};
+    if (only != nullptr && only.get() != this) return Errno{EPERM};
+    if (target->read_shut_) return Errno{EPIPE};
+    return target;
+  }
+  if (!had_peer_) return Errno{ENOTCONN};
+  std::shared_ptr<UnixSocket> other = peer_.lock();
+  if (other == nullptr) return Errno{type_ == SOCK_DGRAM ? ECONNREFUSED : EPIPE};
+  if (other->read_shut_) return Errno{EPIPE};
+  return other;
+}
+
+std::int64_t UnixSocket::Enqueue(std::span<const std::byte> from, Ancillary ancillary,
+                                 const std::string& sender) {
+  const bool plain = ancillary.files.empty() && !ancillary.credentials;
+  Message* last = queue_.empty() ? nullptr : &queue_.back();
+  // Small writes to a stream share a message: a guest could else make one of every byte.
+  if (type_ == SOCK_STREAM && plain && last != nullptr && last->ancillary.files.empty() &&
+      !last->ancillary.credentials && last->bytes.size() + from.size() <= 65536) {
+    if (!last->charge.Resize(context_.account,
+                             kChargePerMessage + 2 * (last->bytes.size() + from.size()))) {
+      return -ENOBUFS;
+    }
+    last->bytes.insert(last->bytes.end(), from.begin(), from.end());
+  } else {
+    if (context_.files_in_flight + ancillary.files.size() > context_.max_files_in_flight) {
+      return -ETOOMANYREFS;
+    }
+    Message message;
+    const std::uint64_t bytes = kChargePerMessage + 2 * from.size() + sender.size() +
+                                ancillary.files.size() * kChargePerFile;
+    if (!message.charge.Resize(context_.account, bytes)) return -ENOBUFS;
+    message.bytes.assign(from.begin(), from.end());
+    message.from = sender;
+    context_.files_in_flight += ancillary.files.size();
+    message.ancillary = std::move(ancillary);
+    queue_.push_back(std::move(message));
+  }
+  queued_ += from.size();
+  ++edges_.in;
+  return static_cast<std::int64_t>(from.size());
+}
+
+std::int64_t UnixSocket::Send(std::span<const std::byte> from, Ancillary ancillary,
+                              const std::shared_ptr<UnixSocket>& target) {
+  if (ancillary.files.size() > kMaxFiles) return -EINVAL;
+  const ErrnoOr<std::shared_ptr<UnixSocket>> to = Target(target);
+  if (!to.ok()) return to.result();
+  UnixSocket& receiver = **to;
+  if (type_ == SOCK_STREAM) {
+    if (from.empty()) return 0;
+    if (!receiver.HasRoom()) return -EAGAIN;
+    from = from.first(std::min(from.size(), kBufferBytes - receiver.queued_));
+  } else {
+    if (from.size() > kBufferBytes) return -EMSGSIZE;
+    if (!receiver.HasRoom()) return -EAGAIN;
+  }
+  return receiver.Enqueue(from, std::move(ancillary), bound_name());
+}
+
+std::int64_t UnixSocket::Receive(std::span<std::byte> to, bool peek, Received& received) {
+  if (type_ != SOCK_DGRAM && !had_peer_) return type_ == SOCK_STREAM ? -EINVAL : -ENOTCONN;
+  if (queue_.empty()) {
+    if (const std::int64_t error = TakeError(); error < 0) return error;
+    return AtEnd() ? 0 : -EAGAIN;
+  }
+  std::size_t done = 0;
+  bool first = true;
+  for (std::size_t i = 0; i < queue_.size();) {
+    Message& message = queue_[i];
+    const bool special = !message.ancillary.files.empty() || message.ancillary.credentials;
+    if (!first && (special || type_ != SOCK_STREAM)) break;
+    const std::size_t left = message.bytes.size() - message.taken;
+    const std::size_t n = std::min(left, to.size() - done);
+    std::memcpy(to.data() + done, message.bytes.data() + message.taken, n);
+    done += n;
+    if (first) {
+      received.message_bytes = left;
+      received.from = message.from;
+      received.ancillary.credentials = message.ancillary.credentials;
+      received.ancillary.files = message.ancillary.files;
+      if (!peek) {
+        context_.files_in_flight -= message.ancillary.files.size();
+        message.ancillary.files.clear();
+      }
+    }
+    first = false;
+    const bool whole = type_ != SOCK_STREAM || n == left;
+    if (peek) {
+      ++i;
+    } else if (whole) {
+      PopFront();
+    } else {
+      message.taken += n;
+      queued_ -= n;
+    }
+    if (!whole || done == to.size() || special) break;
+  }
+  return static_cast<std::int64_t>(done);
+}
+
+std::int64_t UnixSocket::TakeError() { return -std::int64_t{std::exchange(error_, 0)}; }
+
+std::int64_t UnixSocket::Read(std::span<std::byte> to) {
+  if (to.empty() && type_ == SOCK_STREAM) return 0;
+  Received received;
+  return Receive(to, /*peek=*/false, received);
+}
+
+std::int64_t UnixSocket::Write(std::span<const std::byte> from) { return Send(from, {}); }
+
+std::int64_t UnixSocket::Stat(struct stat& status) const {
+  StatUnnamed(inode_, S_IFSOCK | 0777, status);
+  return 0;
+}
+
+short UnixSocket::Poll() const {
+  int state = 0;
+  if (listening_) return static_cast<short>(pending_.empty() ? 0 : POLLIN);
+  if (error_ != 0) state |= POLLERR;
+  if (!queue_.empty() || AtEnd()) state |= POLLIN;
+  const std::shared_ptr<UnixSocket> other = peer_.lock();
+  if (type_ == SOCK_DGRAM) {
+    if (other == nullptr || other->HasRoom()) state |= POLLOUT;
+    return static_cast<short>(state);
+  }
+  if (!had_peer_) return static_cast<short>(state | POLLOUT | POLLHUP);
+  if (AtEnd()) state |= POLLRDHUP;
+  if (other == nullptr || (read_shut_ && write_shut_)) state |= POLLHUP;
+  // What a writer waits for is some room, so that it is not woken for every byte that is read.
+  if (other == nullptr || write_shut_ || (other->HasRoom() && other->queued_ <= kBufferBytes / 2)) {
+    state |= POLLOUT;
+  }
+  return static_cast<short>(state);
+}
+
+std::int64_t UnixSocket::Available() const {
+  if (listening_) return -EINVAL;
+  if (type_ == SOCK_STREAM) return static_cast<std::int64_t>(queued_);
+  return queue_.empty() ? 0 : static_cast<std::int64_t>(queue_.front().bytes.size());
+}
+
+}  // namespace waxvm::linux_abi
