@@ -91,11 +91,20 @@ std::string Describe(const fs::path& path) {
                          Contents(path));
 }
 
+/// Adds what lies below `folder`, which is called `name`. Links are described, never followed.
+void AddFiles(const fs::path& folder, const std::string& name,
+              std::map<std::string, std::string>* files) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string inner = name + entry.path().filename().string();
+    (*files)[inner] = Describe(entry.path());
+    if (fs::is_directory(entry.symlink_status(error))) AddFiles(entry.path(), inner + "/", files);
+  }
+}
+
 std::map<std::string, std::string> FilesIn(const std::string& folder) {
   std::map<std::string, std::string> files;
-  if (folder.empty()) return files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    files[fs::relative(entry.path(), folder).string()] = Describe(entry.path());
+  if (!folder.empty()) AddFiles(folder, "", &files);
   return files;
 }
 

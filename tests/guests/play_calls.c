@@ -96,7 +96,8 @@ static void show_status(int result, const struct stat* status) {
   if (S_ISREG(status->st_mode))
     printf(" size %lld links %d", (long long)status->st_size, (int)status->st_nlink);
   if (S_ISLNK(status->st_mode)) printf(" size %lld", (long long)status->st_size);
-  if (status->st_mtim.tv_sec < 1000000) printf(" modified %lld", (long long)status->st_mtim.tv_sec);
+  if (S_ISREG(status->st_mode) && status->st_mtim.tv_sec < 1000000)
+    printf(" modified %lld", (long long)status->st_mtim.tv_sec);
 }
 
 /* Files and their names. */

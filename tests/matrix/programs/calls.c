@@ -71,6 +71,7 @@ int main(int argc, char** argv) {
   printf("%s, locale %s\n", text, setlocale(LC_ALL, "C"));
   printf("%a %g %.3e %s\n", 1.0 / 3, tgamma(5.5), pow(2, 100), strerror(2));
   char* end;
-  printf("%ld %s\n", strtol("123rest", &end, 10), end);
+  const long number = strtol("123rest", &end, 10);
+  printf("%ld %s\n", number, end);
   return 3;
 }

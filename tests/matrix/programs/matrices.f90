@@ -34,7 +34,8 @@ program matrices
   close(11)
   open(unit=12, file='/none/none', status='old', iostat=status)
   print '(a, f6.1, a, l1)', 'record 7 ', a(1, 1), ' missing ', status /= 0
-  read('  42  -7', *) i, j
+  line = '  42  -7'
+  read(line, *) i, j
   print '(a, i0)', 'sum ', i + j
   stop 6
 contains

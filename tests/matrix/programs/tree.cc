@@ -30,9 +30,7 @@ struct Tree {
     else
       side = std::make_unique<Tree>(Tree{value});
   }
-  long Depth() const {
-    return 1 + std::max(left ? left->Depth() : 0, right ? right->Depth() : 0);
-  }
+  long Depth() const { return 1 + std::max(left ? left->Depth() : 0, right ? right->Depth() : 0); }
 };
 
 long Grow(int seed) {
@@ -60,8 +58,9 @@ int main(int argc, char** argv) {
   const std::map<std::string, int> sorted(counts.begin(), counts.end());
   for (const auto& [word, count] : sorted) std::cout << word << count << ' ';
   std::cout << '\n';
-  for (const int value : std::views::iota(1, 20) | std::views::filter([](int i) { return i % 3 == 0; }) |
-                             std::views::transform([](int i) { return i * i; }))
+  for (const int value : std::views::iota(1, 20) | std::views::filter([](int i) {
+                           return i % 3 == 0;
+                         }) | std::views::transform([](int i) { return i * i; }))
     std::cout << value << ' ';
   const std::variant<int, std::string> either = "text";
   std::cout << std::get<std::string>(either) << '\n';
