@@ -76,7 +76,6 @@ constexpr NotYet kNotYet[] = {
     {"files_data", "threads"},
     {"files_names", "renameat2 with RENAME_EXCHANGE"},
     {"proc_self", "/proc"},
-    {"not_offered", "more calls"},
 };
 
 struct Build {

@@ -48,7 +48,7 @@ class Arguments {
         return absl::StrFormat("0%o", random_.Of({0, 1, 2}) | random_.Of({0, 0, 0100, 0100, 0300}) |
                                           random_.Of({0, 0, 0, 01000, 02000, 0200000, 0400000}));
       case 'r':  // rights
-        return random_.Of({"0644", "0600", "0777", "0755", "0640", "0700", "01777"});
+        return random_.Of({"0644", "0600", "0777", "0755", "0640", "0700", "0555"});
       case 'n':  // how many bytes
         return absl::StrCat(random_.Of({0, 1, 7, 8, 100, 512, 4096, 4097, 10000, 65536, 70000}));
       case 'a':  // where in a file
