@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+# Perl: regular expressions, hashes, sorting, files, pipes, signals, eval, pack, local time.
+use strict;
+use warnings;
+use Digest::SHA qw(sha1_hex);
+use File::Path qw(make_path);
+use List::Util qw(sum max reduce);
+use POSIX qw(floor strftime);
+use Time::HiRes qw(sleep setitimer ITIMER_REAL);
+
+my $folder = $ARGV[0] // '/tmp';
+my %count;
+$count{lc $1}++ while "The cat and the dog and THE bird" =~ /(\w+)/g;
+print join(' ', map { "$_=$count{$_}" } sort { $count{$b} <=> $count{$a} || $a cmp $b } keys %count), "\n";
+(my $swapped = "2024-02-29") =~ s/(\d+)-(\d+)-(\d+)/$3.$2.$1/;
+print "$swapped ", strftime("%A %j", gmtime(86400 * 400)), " ", sha1_hex("text"), "\n";
+print sum(1 .. 100), ' ', max(3, 9, 2), ' ', reduce { $a * $b } 1 .. 10;
+print ' ', floor(-2.5), ' ', unpack('H*', pack('NnC', 1, 2, 3)), "\n";
+make_path("$folder/perl/deep");
+open my $out, '>', "$folder/perl/deep/lines" or die $!;
+printf $out "%d %.4f\n", $_, sqrt $_ for 1 .. 200;
+close $out;
+open my $in, '<', "$folder/perl/deep/lines" or die $!;
+my $length = 0;
+$length += length while <$in>;
+print "$length ", -s "$folder/perl/deep/lines", ' ', scalar(() = glob "$folder/perl/*"), "\n";
+rename "$folder/perl/deep/lines", "$folder/perl/moved" or die $!;
+symlink 'moved', "$folder/perl/link" or die $!;
+print readlink "$folder/perl/link", ' ', (stat "$folder/perl/link")[7], "\n";
+print "no: $!\n" unless open my $none, '<', '/none';
+pipe my $reader, my $writer or die $!;
+syswrite $writer, "through a pipe\n";
+print scalar <$reader>;
+my $seen = 0;
+$SIG{USR1} = sub { $seen++ };
+$SIG{ALRM} = sub { die "alarm\n" };
+kill USR1 => $$;
+eval { setitimer(ITIMER_REAL, 0.01); select undef, undef, undef, 20; };
+print "signals $seen $@";
+eval { die { code => 42 } };
+print "died with $@->{code}\n";
+eval { my $zero = 0; my $x = 1 / $zero };
+print $@ =~ /division by zero/ ? "division by zero\n" : "?\n";
+my @sorted = sort { $a <=> $b } map { $_ * 7919 % 10007 } 1 .. 5000;
+print "$sorted[0] $sorted[-1]\n";
+local $/;
+print length(<STDIN>), " bytes of input\n";
+exit 14;
