@@ -27,6 +27,7 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <thread>
 
@@ -198,8 +199,8 @@ class Fuzzer {
   std::string Run(std::uint64_t seed) {
     const std::ptrdiff_t descriptors = Entries("/proc/self/fd");
     const std::ptrdiff_t threads = Entries("/proc/self/task");
-    const RunOptions options = OptionsFor(seed, playground_);
-    const absl::StatusOr<RunResult> result = RunOnce(provider_, program_, options);
+    RunOptions options = OptionsFor(seed, playground_);
+    const absl::StatusOr<RunResult> result = RunAndStop(seed, options);
     if (!result.ok()) return absl::StrCat("no result: ", result.status().ToString());
     ++endings_[EndingOf(*result)];
     exits_ += result->report.vm_exits.value_or(0);
@@ -218,6 +219,21 @@ class Fuzzer {
   }
 
  private:
+  /// Every eighth run is stopped by another thread, some time on its way.
+  absl::StatusOr<RunResult> RunAndStop(std::uint64_t seed, RunOptions& options) const {
+    std::stop_source stop;
+    options.stop = stop.get_token();
+    std::thread stopper;
+    if (Mix(~seed) % 8 == 0)
+      stopper = std::thread([&stop, delay = milliseconds(Mix(seed + 1) % 40)] {
+        std::this_thread::sleep_for(delay);
+        stop.request_stop();
+      });
+    absl::StatusOr<RunResult> result = RunOnce(provider_, program_, options);
+    if (stopper.joinable()) stopper.join();
+    return result;
+  }
+
   const std::shared_ptr<Provider> provider_;
   const Program program_;
   const Playground playground_;
