@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -41,6 +42,7 @@ struct thread {
 static unsigned char* scratch; /* readable and writable; the page behind it is not mapped */
 static unsigned char* code;    /* readable, writable and executable */
 static unsigned char* locked;  /* PROT_NONE */
+static uint64_t vdso;          /* or the top of the stack, where there is none */
 static long step_limit;
 static uint64_t odd_one_in;
 
@@ -120,7 +122,7 @@ static uint64_t address(struct thread* t) {
     case 2:
       return 0x7ffffffff000 - below(t, 64) * 8; /* the end of the user half */
     case 3:
-      return 0x7ffff0000000 + below(t, 1 << 28); /* stack, vDSO */
+      return vdso + 0x1000 * below(t, 8) - 0x4000 + (below(t, 2) == 0 ? 0 : below(t, 0x1000));
     case 4:
       return 0x800000000000 + below(t, 1 << 20); /* not canonical */
     case 5:
@@ -556,6 +558,8 @@ int main(int argc, char** argv) {
   const int threads = atoi(argv[3]);
   if (threads < 1 || threads > kMaxThreads) return 2;
   step_limit = atol(argv[2]);
+  vdso = getauxval(AT_SYSINFO_EHDR);
+  if (vdso == 0) vdso = (uint64_t)(uintptr_t)argv;
   scratch = map(kScratchBytes + 4096, PROT_READ | PROT_WRITE);
   munmap(scratch + kScratchBytes, 4096);
   code = map(4096, PROT_READ | PROT_WRITE | PROT_EXEC);
