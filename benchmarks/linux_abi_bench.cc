@@ -5,15 +5,19 @@
 // all in one run, so that ratios are fair. tools/bench prints the ratios.
 #include <benchmark/benchmark.h>
 #include <sched.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
@@ -21,6 +25,7 @@
 #include "benchmarks/cases.h"
 #include "benchmarks/kvm_floor.h"
 #include "benchmarks/spawn.h"
+#include "src/base/status.h"
 #include "waxvm/providers.h"
 
 namespace waxvm {
@@ -31,36 +36,39 @@ constexpr int kFolders = 100;
 constexpr int kFilesPerFolder = 100;
 constexpr int kFiles = kFolders * kFilesPerFolder;
 
-/// 10,000 files of 100 to 4,000 bytes in 100 folders; removed with the object.
+/// 10,000 files of 100 to 4,000 bytes in 100 folders, written when they are first asked for and
+/// removed with the object.
 class SmallFiles {
  public:
   SmallFiles() : path_(std::filesystem::temp_directory_path() / "waxvm-bench-XXXXXX") {
-    made_ = ::mkdtemp(path_.data()) != nullptr;
-    for (int i = 0; made_ && i < kFolders; ++i) {
-      const std::string folder = path_ + "/" + std::to_string(i);
-      made_ = ::access(path_.c_str(), W_OK) == 0 && std::filesystem::create_directory(folder);
-      for (int j = 0; made_ && j < kFilesPerFolder; ++j) {
-        std::ofstream file(folder + "/" + std::to_string(j));
-        file << std::string(100 + (i * kFilesPerFolder + j) * 39 % 3901, 'x');
-        made_ = file.flush().good();
-      }
-    }
+    if (::mkdtemp(path_.data()) == nullptr) path_.clear();
   }
   ~SmallFiles() {
     std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
   }
   SmallFiles(const SmallFiles&) = delete;
   SmallFiles& operator=(const SmallFiles&) = delete;
 
   const std::string& path() const { return path_; }
-  absl::Status status() const {
-    return made_ ? absl::OkStatus() : absl::UnavailableError("cannot write files to " + path_);
+
+  absl::Status Write() {
+    if (std::exchange(written_, true)) return absl::OkStatus();
+    for (int i = 0; i < kFolders; ++i) {
+      const std::string folder = path_ + "/" + std::to_string(i);
+      if (::mkdir(folder.c_str(), 0755) != 0) return ErrnoStatus(errno, folder);
+      for (int j = 0; j < kFilesPerFolder; ++j) {
+        std::ofstream file(folder + "/" + std::to_string(j));
+        file << std::string(100 + (i * kFilesPerFolder + j) * 39 % 3901, 'x');
+        if (!file.flush().good()) return absl::UnavailableError("cannot write to " + folder);
+      }
+    }
+    return absl::OkStatus();
   }
 
  private:
   std::string path_;
-  bool made_ = false;
+  bool written_ = false;
 };
 
 /// Keeps this thread, and what it spawns, on the CPU where it is.
@@ -131,11 +139,16 @@ void MeasureCpuTime(benchmark::State& state, const Function& run_once) {
 using Arguments = std::vector<std::string>;
 
 /// `arguments` (the first is an absolute path) natively and under the rivals, as group/native,
-/// group/bubblewrap and group/gvisor.
-void RegisterRivals(const std::string& group, const Arguments& arguments) {
+/// group/bubblewrap and group/gvisor. `prepare` comes before the clock runs.
+void RegisterRivals(const std::string& group, const Arguments& arguments,
+                    const std::function<absl::Status()>& prepare = {}) {
   const auto spawn = [=](Arguments prefix) {
     prefix.insert(prefix.end(), arguments.begin(), arguments.end());
-    return [prefix](benchmark::State& state) { MeasureSpawn(state, prefix); };
+    return [=](benchmark::State& state) {
+      if (absl::Status status = prepare ? prepare() : absl::OkStatus(); !status.ok())
+        return Skip(state, status);
+      MeasureSpawn(state, prefix);
+    };
   };
   Register(group + "/native", spawn({}));
   Register(group + "/bubblewrap",
@@ -171,10 +184,10 @@ void RegisterPrograms(const std::shared_ptr<Provider>& provider,
   const std::string reader = GuestPath("read_files_musl");
   const RunOptions reading = {.arguments = {"/data"}, .grants = {Files(files->path(), "/data")}};
   Register("Files/microvm", [=](benchmark::State& state) {
-    if (!files->status().ok()) return Skip(state, files->status());
+    if (absl::Status status = files->Write(); !status.ok()) return Skip(state, status);
     MeasureRun(state, {provider, reader, reading, "file", kFiles});
   });
-  RegisterRivals("Files", {reader, files->path()});
+  RegisterRivals("Files", {reader, files->path()}, [files] { return files->Write(); });
 
   const std::string allocator = GuestPath("malloc_threads_glibc");
   Register("Malloc/microvm", [=](benchmark::State& state) {
