@@ -31,6 +31,10 @@ enum {
 struct kvm_floor {
   int kvm;
   int run_bytes;
+  /* What kvm_floor_start made; -1 and NULL before. */
+  int vm;
+  int vcpu;
+  struct kvm_run* run;
   uint8_t* memory;
   struct kvm_cpuid2* cpuid;
   struct kvm_sregs sregs;
@@ -41,9 +45,9 @@ static void put64(uint8_t* memory, uint64_t at, uint64_t value) {
   memcpy(memory + at, &value, sizeof value);
 }
 
-/* Identity-maps the memory for ring 3 and places `out %al, $kPort` there. */
+/* Identity-maps the memory for ring 3 and places `1: out %al, $kPort; jmp 1b` there. */
 static void prepare_memory(uint8_t* memory) {
-  static const uint8_t kOut[] = {0xe6, kPort};
+  static const uint8_t kOut[] = {0xe6, kPort, 0xeb, 0xfc};
   const uint64_t user_writable = 0x67; /* present, writable, user, accessed, dirty */
   put64(memory, kPml4, kPdpt | user_writable);
   put64(memory, kPdpt, kPageDirectory | user_writable);
@@ -136,7 +140,7 @@ struct kvm_floor* kvm_floor_open(const char** step) {
   struct kvm_floor* floor = calloc(1, sizeof *floor);
   *step = "memory";
   if (floor == NULL) return NULL;
-  floor->kvm = -1;
+  floor->kvm = floor->vm = floor->vcpu = -1;
   *step = prepare(floor);
   if (*step == NULL) return floor;
   const int error = errno;
@@ -145,47 +149,56 @@ struct kvm_floor* kvm_floor_open(const char** step) {
   return NULL;
 }
 
+/* Takes back what start_vm made, however far it came. */
+static void stop_vm(struct kvm_floor* floor) {
+  if (floor->run != NULL) munmap(floor->run, (size_t)floor->run_bytes);
+  if (floor->vcpu >= 0) close(floor->vcpu);
+  if (floor->vm >= 0) close(floor->vm);
+  floor->run = NULL;
+  floor->vm = floor->vcpu = -1;
+}
+
 void kvm_floor_close(struct kvm_floor* floor) {
   if (floor == NULL) return;
+  stop_vm(floor);
   if (floor->memory != NULL) munmap(floor->memory, kMemoryBytes);
   if (floor->kvm >= 0) close(floor->kvm);
   free(floor->cpuid);
   free(floor);
 }
 
-static const char* run_vcpu(struct kvm_floor* floor, int vcpu) {
-  struct kvm_run* run =
-      mmap(NULL, (size_t)floor->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+static const char* start_vm(struct kvm_floor* floor) {
+  const struct kvm_userspace_memory_region slot = {
+      .memory_size = kMemoryBytes, .userspace_addr = (uint64_t)(uintptr_t)floor->memory};
+  if ((floor->vm = ioctl(floor->kvm, KVM_CREATE_VM, 0)) < 0) return "KVM_CREATE_VM";
+  if (ioctl(floor->vm, KVM_SET_USER_MEMORY_REGION, &slot) != 0) return "KVM_SET_USER_MEMORY_REGION";
+  if ((floor->vcpu = ioctl(floor->vm, KVM_CREATE_VCPU, 0)) < 0) return "KVM_CREATE_VCPU";
+  void* run =
+      mmap(NULL, (size_t)floor->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, floor->vcpu, 0);
   if (run == MAP_FAILED) return "mmap of kvm_run";
-  const char* failed = NULL;
-  if (ioctl(vcpu, KVM_SET_CPUID2, floor->cpuid) != 0)
-    failed = "KVM_SET_CPUID2";
-  else if (ioctl(vcpu, KVM_SET_SREGS, &floor->sregs) != 0)
-    failed = "KVM_SET_SREGS";
-  else if (ioctl(vcpu, KVM_SET_REGS, &floor->regs) != 0)
-    failed = "KVM_SET_REGS";
-  else if (ioctl(vcpu, KVM_RUN, 0) != 0)
-    failed = "KVM_RUN";
-  else if (run->exit_reason != KVM_EXIT_IO || run->io.port != kPort)
-    failed = "the exit from ring 3";
-  munmap(run, (size_t)floor->run_bytes);
-  return failed;
+  floor->run = run;
+  if (ioctl(floor->vcpu, KVM_SET_CPUID2, floor->cpuid) != 0) return "KVM_SET_CPUID2";
+  if (ioctl(floor->vcpu, KVM_SET_SREGS, &floor->sregs) != 0) return "KVM_SET_SREGS";
+  if (ioctl(floor->vcpu, KVM_SET_REGS, &floor->regs) != 0) return "KVM_SET_REGS";
+  return NULL;
+}
+
+const char* kvm_floor_exit(struct kvm_floor* floor) {
+  if (ioctl(floor->vcpu, KVM_RUN, 0) != 0) return "KVM_RUN";
+  if (floor->run->exit_reason != KVM_EXIT_IO || floor->run->io.port != kPort)
+    return "the exit from ring 3";
+  return NULL;
+}
+
+const char* kvm_floor_start(struct kvm_floor* floor) {
+  const char* failed = start_vm(floor);
+  return failed != NULL ? failed : kvm_floor_exit(floor);
 }
 
 const char* kvm_floor_run(struct kvm_floor* floor) {
-  const struct kvm_userspace_memory_region slot = {
-      .memory_size = kMemoryBytes, .userspace_addr = (uint64_t)(uintptr_t)floor->memory};
-  int vm = ioctl(floor->kvm, KVM_CREATE_VM, 0);
-  if (vm < 0) return "KVM_CREATE_VM";
-  const char* failed = NULL;
-  int vcpu = -1;
-  if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &slot) != 0)
-    failed = "KVM_SET_USER_MEMORY_REGION";
-  else if ((vcpu = ioctl(vm, KVM_CREATE_VCPU, 0)) < 0)
-    failed = "KVM_CREATE_VCPU";
-  else
-    failed = run_vcpu(floor, vcpu);
-  if (vcpu >= 0) close(vcpu);
-  close(vm);
+  const char* failed = kvm_floor_start(floor);
+  const int error = errno;
+  stop_vm(floor);
+  errno = error;
   return failed;
 }

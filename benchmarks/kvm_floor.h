@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 /* What is prepared once and is not part of the floor: /dev/kvm, the CPUID table, the guest's 2 MiB
- * with its page tables and its one instruction, the register values. */
+ * with its page tables and its loop of `out`, the register values. */
 struct kvm_floor;
 
 /* NULL, with errno set, where KVM does not work; `*step` then names what failed. */
@@ -20,6 +20,13 @@ struct kvm_floor* kvm_floor_open(const char** step);
 /* Makes a VM with one memory slot and one vCPU, runs it to its first exit from ring 3 and frees
  * everything. Returns NULL, or what failed, with errno set. */
 const char* kvm_floor_run(struct kvm_floor* floor);
+
+/* Makes the VM and the vCPU that kvm_floor_exit goes on with, and keeps them until the floor is
+ * closed. Returns as kvm_floor_run. */
+const char* kvm_floor_start(struct kvm_floor* floor);
+
+/* One KVM_RUN of a started floor: into ring 3, and out again by its `out`. */
+const char* kvm_floor_exit(struct kvm_floor* floor);
 
 /* NULL is allowed. */
 void kvm_floor_close(struct kvm_floor* floor);

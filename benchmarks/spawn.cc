@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,8 +13,16 @@
 #include "src/base/status.h"
 
 namespace waxvm {
+namespace {
 
-absl::Status SpawnAndWait(const std::vector<std::string>& arguments) {
+std::chrono::nanoseconds ToDuration(const timeval& time) {
+  return std::chrono::seconds(time.tv_sec) + std::chrono::microseconds(time.tv_usec);
+}
+
+}  // namespace
+
+absl::StatusOr<std::chrono::nanoseconds> SpawnAndMeasure(
+    const std::vector<std::string>& arguments) {
   std::vector<char*> argv;
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
@@ -28,10 +37,16 @@ absl::Status SpawnAndWait(const std::vector<std::string>& arguments) {
   if (error != 0) return ErrnoStatus(error, arguments[0]);
 
   int status = 0;
-  while (waitpid(child, &status, 0) < 0)
-    if (errno != EINTR) return ErrnoStatus(errno, "waitpid");
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
-  return Internal("%s ended with wait status 0x%x", arguments[0], status);
+  rusage used{};
+  while (wait4(child, &status, 0, &used) < 0)
+    if (errno != EINTR) return ErrnoStatus(errno, "wait4");
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+    return Internal("%s ended with wait status 0x%x", arguments[0], status);
+  return ToDuration(used.ru_utime) + ToDuration(used.ru_stime);
+}
+
+absl::Status SpawnAndWait(const std::vector<std::string>& arguments) {
+  return SpawnAndMeasure(arguments).status();
 }
 
 std::string FindInPath(const std::string& name) {

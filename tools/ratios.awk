@@ -5,7 +5,7 @@
 FNR == NR {
   median[$1] = $2
   if ($2 == "-") printf "%-32s skipped: %s\n", $1, $3
-  else printf "%-32s %12.1f us\n", $1, $2
+  else printf $2 < 10 ? "%-32s %12.3f us%s\n" : "%-32s %12.1f us%s\n", $1, $2, $4 == "" ? "" : "  " $4
   next
 }
 /^#/ || /^$/ { next }

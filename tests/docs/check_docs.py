@@ -99,8 +99,8 @@ def check_names(root):
     kinds -= {"unknown"}
     yield from expect("docs/errors.md", [f"`{name}`" for name in sorted(kinds)], "the name")
 
-    ratios = [line.split("\t") for line in read("benchmarks/cold_start.ratios").splitlines()
-              if line and not line.startswith("#")]
+    ratios = [line.split("\t") for file in sorted((root / "benchmarks").glob("*.ratios"))
+              for line in file.read_text().splitlines() if line and not line.startswith("#")]
     rows = [f"| `{top}` | `{bottom}` | {'–' if bound == '-' else bound} |"
             for top, bottom, bound in ratios]
     yield from expect("docs/performance.md", rows, "the ratio")
