@@ -52,7 +52,7 @@ struct Limits {
   std::optional<std::uint64_t> open_files = {};
 
   /// Threads and processes alive at once, the first included; starting one more fails with
-  /// EAGAIN inside and is counted. Default: 256 (a microVM offers a single thread so far).
+  /// EAGAIN inside and is counted. Default: 256. (In a microVM: threads of its one process.)
   std::optional<std::uint64_t> processes = {};
 
   /// Calls of granted host functions. One more ends the run. Default: unlimited.

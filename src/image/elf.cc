@@ -45,7 +45,7 @@ absl::Status CheckIdentification(const unsigned char (&ident)[EI_NIDENT]) {
   return absl::OkStatus();
 }
 
-absl::Status CheckHeader(const Elf64_Ehdr& header, std::uint64_t file_bytes) {
+absl::Status CheckHeader(const Elf64_Ehdr& header, std::uint64_t start_bytes) {
   WAXVM_RETURN_IF_ERROR(CheckIdentification(header.e_ident));
   if (header.e_machine != EM_X86_64)
     return InvalidArgument("ELF header: e_machine is %d, must be %d (x86-64)", header.e_machine,
@@ -62,11 +62,11 @@ absl::Status CheckHeader(const Elf64_Ehdr& header, std::uint64_t file_bytes) {
   if (header.e_phnum == 0 || header.e_phnum > kMaxProgramHeaders)
     return InvalidArgument("ELF header: e_phnum is %d, must be 1 to %d", header.e_phnum,
                            kMaxProgramHeaders);
-  if (!Within(header.e_phoff, header.e_phnum * sizeof(Elf64_Phdr), file_bytes))
+  if (!Within(header.e_phoff, header.e_phnum * sizeof(Elf64_Phdr), start_bytes))
     return InvalidArgument(
         "ELF header: e_phoff %d and %d program headers of %d bytes reach past the end of the file "
         "(%d bytes)",
-        header.e_phoff, header.e_phnum, sizeof(Elf64_Phdr), file_bytes);
+        header.e_phoff, header.e_phnum, sizeof(Elf64_Phdr), start_bytes);
   return absl::OkStatus();
 }
 
@@ -74,8 +74,8 @@ absl::Status CheckHeader(const Elf64_Ehdr& header, std::uint64_t file_bytes) {
 /// Thread safety: none; lives for one ParseElf.
 class Parser {
  public:
-  Parser(std::span<const std::byte> bytes, const Elf64_Ehdr& header)
-      : bytes_(bytes), header_(header) {
+  Parser(std::span<const std::byte> bytes, std::uint64_t file_bytes, const Elf64_Ehdr& header)
+      : bytes_(bytes), file_bytes_(file_bytes), header_(header) {
     image_.relocatable = header.e_type == ET_DYN;
     image_.entry = header.e_entry;
     image_.executable_stack = true;  // until a PT_GNU_STACK says otherwise
@@ -93,7 +93,8 @@ class Parser {
   absl::Status CheckEntry() const;
   void LocateProgramHeaders();
 
-  std::span<const std::byte> bytes_;
+  std::span<const std::byte> bytes_;  ///< the file, or its start
+  const std::uint64_t file_bytes_;
   const Elf64_Ehdr& header_;
   ElfImage image_;
 };
@@ -139,11 +140,11 @@ absl::Status Parser::CheckSegmentFields(int index, const Elf64_Phdr& header) con
   if (header.p_filesz > header.p_memsz)
     return InvalidArgument("ELF program header %d: p_filesz %d is larger than p_memsz %d", index,
                            header.p_filesz, header.p_memsz);
-  if (!Within(header.p_offset, header.p_filesz, bytes_.size()))
+  if (!Within(header.p_offset, header.p_filesz, file_bytes_))
     return InvalidArgument(
         "ELF program header %d: p_offset %d and p_filesz %d reach past the end of the file "
         "(%d bytes)",
-        index, header.p_offset, header.p_filesz, bytes_.size());
+        index, header.p_offset, header.p_filesz, file_bytes_);
   if (header.p_align != 0 && !std::has_single_bit(header.p_align))
     return InvalidArgument("ELF program header %d: p_align %d is not a power of two", index,
                            header.p_align);
@@ -250,16 +251,20 @@ void Parser::LocateProgramHeaders() {
 }  // namespace
 
 absl::StatusOr<ElfImage> ParseElf(std::span<const std::byte> bytes) {
-  if (bytes.empty()) return InvalidArgument("not an ELF image (0 bytes)");
-  if (std::memcmp(bytes.data(), ELFMAG, std::min<std::size_t>(bytes.size(), SELFMAG)) != 0)
-    return NotElf(bytes);
+  return ParseElfStart(bytes, bytes.size());
+}
+
+absl::StatusOr<ElfImage> ParseElfStart(std::span<const std::byte> start, std::uint64_t file_bytes) {
+  if (start.empty()) return InvalidArgument("not an ELF image (0 bytes)");
+  if (std::memcmp(start.data(), ELFMAG, std::min<std::size_t>(start.size(), SELFMAG)) != 0)
+    return NotElf(start);
   Elf64_Ehdr header;
-  if (bytes.size() < sizeof header)
-    return InvalidArgument("ELF header: the file has %d bytes, must have at least %d", bytes.size(),
+  if (start.size() < sizeof header)
+    return InvalidArgument("ELF header: the file has %d bytes, must have at least %d", start.size(),
                            sizeof header);
-  std::memcpy(&header, bytes.data(), sizeof header);
-  WAXVM_RETURN_IF_ERROR(CheckHeader(header, bytes.size()));
-  return Parser(bytes, header).Parse();
+  std::memcpy(&header, start.data(), sizeof header);
+  WAXVM_RETURN_IF_ERROR(CheckHeader(header, start.size()));
+  return Parser(start, file_bytes, header).Parse();
 }
 
 }  // namespace waxvm::image

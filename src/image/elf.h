@@ -56,6 +56,10 @@ struct ElfImage {
 /// Spec: System V ABI (gABI) chapters 4 and 5; x86-64 psABI.
 absl::StatusOr<ElfImage> ParseElf(std::span<const std::byte> bytes);
 
+/// The same for a file of `file_bytes` of which only the start is at hand; the program headers and
+/// the name of the interpreter must lie there.
+absl::StatusOr<ElfImage> ParseElfStart(std::span<const std::byte> start, std::uint64_t file_bytes);
+
 }  // namespace waxvm::image
 
 #endif  // WAXVM_SRC_IMAGE_ELF_H_

@@ -35,6 +35,9 @@ constexpr unsigned long kGetSupportedCpuid = _IOC(_IOC_READ | _IOC_WRITE, KVMIO,
 constexpr unsigned long kSetCpuid2 = _IOC(_IOC_WRITE, KVMIO, 0x90, 8);
 constexpr unsigned long kSetMsrs = _IOC(_IOC_WRITE, KVMIO, 0x89, 8);
 constexpr unsigned long kSetSignalMask = _IOC(_IOC_WRITE, KVMIO, 0x8b, 4);
+// struct kvm_xsave is 4096 bytes; its flexible array takes four more in C++.
+constexpr unsigned long kGetXsave = _IOC(_IOC_READ, KVMIO, 0xa4, Vcpu::kExtendedBytes);
+constexpr unsigned long kSetXsave = _IOC(_IOC_WRITE, KVMIO, 0xa5, Vcpu::kExtendedBytes);
 
 absl::Status Check(int result, const char* what) {
   return result < 0 ? ErrnoStatus(errno, what) : absl::OkStatus();
@@ -158,6 +161,28 @@ absl::Status Vcpu::SetMsrs(std::initializer_list<Msr> msrs) const {
   if (static_cast<std::uint32_t>(set) != table.count)
     return Internal("KVM_SET_MSRS refused MSR %#x", table.entries[set].index);
   return absl::OkStatus();
+}
+
+absl::Status Vcpu::GetExtended(std::span<std::byte, kExtendedBytes> state) const {
+  return Check(::ioctl(fd_.get(), kGetXsave, state.data()), "KVM_GET_XSAVE");
+}
+
+absl::Status Vcpu::SetExtended(std::span<const std::byte, kExtendedBytes> state) const {
+  return Check(::ioctl(fd_.get(), kSetXsave, state.data()), "KVM_SET_XSAVE");
+}
+
+absl::StatusOr<std::uint64_t> Vcpu::TscKhz() const {
+  const int khz = ::ioctl(fd_.get(), KVM_GET_TSC_KHZ, 0);
+  if (khz < 0) return ErrnoStatus(errno, "KVM_GET_TSC_KHZ");
+  return static_cast<std::uint64_t>(khz);
+}
+
+absl::Status Vcpu::SetTscOffset(std::uint64_t offset) const {
+  kvm_device_attr attribute{};
+  attribute.group = KVM_VCPU_TSC_CTRL;
+  attribute.attr = KVM_VCPU_TSC_OFFSET;
+  attribute.addr = reinterpret_cast<std::uintptr_t>(&offset);
+  return Check(::ioctl(fd_.get(), KVM_SET_DEVICE_ATTR, &attribute), "KVM_VCPU_TSC_OFFSET");
 }
 
 absl::Status Vcpu::SetSignalMask(std::uint64_t mask) const {

@@ -82,6 +82,14 @@ class Vcpu {
     std::uint64_t value;
   };
   absl::Status SetMsrs(std::initializer_list<Msr> msrs) const;
+  /// KVM_GET_XSAVE and KVM_SET_XSAVE: x87 and vector registers in XSAVE's standard format.
+  static constexpr std::size_t kExtendedBytes = 4096;
+  absl::Status GetExtended(std::span<std::byte, kExtendedBytes> state) const;
+  absl::Status SetExtended(std::span<const std::byte, kExtendedBytes> state) const;
+  /// KVM_GET_TSC_KHZ: cycles of the guest's timestamp counter in a millisecond.
+  absl::StatusOr<std::uint64_t> TscKhz() const;
+  /// KVM_VCPU_TSC_OFFSET: what is added to the host's timestamp counter inside.
+  absl::Status SetTscOffset(std::uint64_t offset) const;
   /// KVM_SET_SIGNAL_MASK: the signals blocked while the guest runs, bit n-1 for signal n.
   absl::Status SetSignalMask(std::uint64_t mask) const;
 

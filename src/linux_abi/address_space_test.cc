@@ -65,6 +65,14 @@ TEST_F(AddressSpaceTest, RefusesAbsurdRanges) {
   EXPECT_EQ(MapFixed(0, kPage, kRead), -EPERM);
   EXPECT_EQ(MapFixed(kUserStart - kPage, kPage, kRead), -EPERM) << "the machine's own pages";
   EXPECT_EQ(MapFixed(~std::uint64_t{0} - kPage + 1, kPage, kRead), -ENOMEM);
+  EXPECT_EQ(MapFixed(kStackTop, kPage, kRead), -ENOMEM) << "the machine's own pages";
+  EXPECT_EQ(space_.Unmap(kStackTop, kPage), -EINVAL);
+  EXPECT_EQ(space_.Unmap(kStackTop - kPage, 2 * kPage), -EINVAL);
+  EXPECT_EQ(space_.Protect(kStackTop, kPage, kReadWrite), -ENOMEM);
+  EXPECT_EQ(space_.Remap(kAt, kPage, kPage, true, kStackTop), -EFAULT) << "nothing is there";
+  EXPECT_EQ(space_.Discard(kStackTop, kPage), -EINVAL);
+  EXPECT_EQ(space_.Map(kStackTop, kPage, kRead, Kind::kAnonymous, false), kMapTop - kPage)
+      << "a hint that cannot be followed";
   EXPECT_EQ(space_.Map(0, kUserEnd, kNone, Kind::kAnonymous, false), -ENOMEM);
   EXPECT_EQ(space_.Unmap(kAt, kHugeLength), -EINVAL);
   EXPECT_EQ(space_.Unmap(0, kPage), -EINVAL) << "the machine's own pages";
@@ -73,7 +81,9 @@ TEST_F(AddressSpaceTest, RefusesAbsurdRanges) {
   EXPECT_EQ(space_.Protect(0x1000, kPage, kReadWrite), -ENOMEM);
   EXPECT_EQ(space_.Discard(kAt, kHugeLength), -EINVAL);
   EXPECT_EQ(space_.Remap(kAt, kPage, kHugeLength, true, std::nullopt), -EINVAL);
-  EXPECT_EQ(space_.Remap(kAt, 0, kPage, true, std::nullopt), -EINVAL);
+  EXPECT_EQ(space_.Remap(kAt, 0, kPage, true, std::nullopt), -EFAULT) << "nothing is there";
+  MapFixed(kAt, kPage, kRead);
+  EXPECT_EQ(space_.Remap(kAt, 0, kPage, true, std::nullopt), -EINVAL) << "private memory";
 }
 
 TEST_F(AddressSpaceTest, ReservationsCostNothing) {
@@ -117,11 +127,12 @@ TEST_F(AddressSpaceTest, FixedMappingReplacesAndZeroes) {
   EXPECT_EQ(ByteAt(kAt + kPage), 0);
 }
 
-TEST_F(AddressSpaceTest, ProtectNeedsTheWholeRange) {
+TEST_F(AddressSpaceTest, ProtectStopsAtAGap) {
   MapFixed(kAt, kPage, kReadWrite);
   MapFixed(kAt + 2 * kPage, kPage, kReadWrite);
   EXPECT_EQ(space_.Protect(kAt, 3 * kPage, kRead), -ENOMEM);
-  EXPECT_TRUE(CanWrite(kAt)) << "nothing changed";
+  EXPECT_FALSE(CanWrite(kAt)) << "what came before the gap was changed";
+  EXPECT_TRUE(CanWrite(kAt + 2 * kPage));
   EXPECT_EQ(space_.Protect(kAt, kPage, kReadExecute), 0);
   EXPECT_FALSE(CanWrite(kAt));
 }
@@ -211,6 +222,55 @@ TEST_F(AddressSpaceTest, DiscardReadsAsZeroAgain) {
   EXPECT_EQ(space_.Discard(kAt, 3 * kPage), -ENOMEM) << "not all mapped";
 }
 
+TEST_F(AddressSpaceTest, HugeReservationsNeedOnlyAddressSpace) {
+  constexpr std::uint64_t kTerabytes = std::uint64_t{16} << 40;
+  EXPECT_EQ(space_.Map(0, kTerabytes, kReadWrite, Kind::kAnonymous, false), -ENOMEM);
+  const std::int64_t shadow = space_.Map(0, kTerabytes, {.rights = kReadWrite, .no_reserve = true});
+  ASSERT_GT(shadow, 0);
+  EXPECT_EQ(pages_.page_count(), 0u);
+  EXPECT_TRUE(CanWrite(static_cast<std::uint64_t>(shadow) + kTerabytes / 2));
+  EXPECT_LT(pages_.page_count(), 64u);
+}
+
+TEST_F(AddressSpaceTest, LowMappingsLieBelowTwoGigabytes) {
+  const std::int64_t low = space_.Map(0, kPage, {.rights = kRead, .low = true});
+  EXPECT_GT(low, 0);
+  EXPECT_LT(low, std::int64_t{1} << 31);
+  EXPECT_EQ(space_.Map(0, std::uint64_t{2} << 30, {.rights = kNone, .low = true}), -ENOMEM);
+}
+
+TEST_F(AddressSpaceTest, RemapCanLeaveTheOldMappingEmpty) {
+  MapFixed(kAt, 2 * kPage, kReadWrite);
+  ASSERT_TRUE(CanWrite(kAt + kPage));
+  const std::int64_t moved =
+      space_.Remap(kAt, 2 * kPage, 2 * kPage, true, std::nullopt, /*keep_old=*/true);
+  ASSERT_GT(moved, 0);
+  EXPECT_EQ(ByteAt(static_cast<std::uint64_t>(moved) + kPage), 0x5a);
+  EXPECT_EQ(ByteAt(kAt + kPage), 0);
+}
+
+TEST_F(AddressSpaceTest, StackCanBeProtectedDownToItsStart) {
+  ASSERT_GT(space_.Map(kStackTop - kStackBytes, kStackBytes, kReadWrite, Kind::kStack, true), 0);
+  EXPECT_EQ(space_.Protect(kStackTop - kPage, kPage, kReadExecute, /*grows_down=*/true), 0);
+  EXPECT_FALSE(CanWrite(kStackTop - kStackBytes));
+  MapFixed(kAt, kPage, kReadWrite);
+  EXPECT_EQ(space_.Protect(kAt, kPage, kRead, /*grows_down=*/true), -EINVAL);
+  EXPECT_EQ(space_.Protect(kAt + kPage, kPage, kRead, /*grows_down=*/true), -ENOMEM);
+}
+
+TEST_F(AddressSpaceTest, ResidencyIsMadeAndBounded) {
+  MapFixed(kAt, 1 << 20, kReadWrite);
+  EXPECT_FALSE(space_.IsPresent(kAt + (1 << 19)));
+  EXPECT_EQ(space_.MakeResident(kAt, 1 << 20, /*write=*/true), 0);
+  EXPECT_TRUE(space_.IsPresent(kAt + (1 << 19)));
+  EXPECT_EQ(space_.MakeResident(kAt, 2 << 20, true), -ENOMEM) << "a gap";
+  MapFixed(kAt, kPage, kRead);
+  EXPECT_EQ(space_.MakeResident(kAt, kPage, true), -EINVAL);
+  MapFixed(kAt, 4 * kLimit, kReadWrite);
+  EXPECT_EQ(space_.MakeResident(kAt, 4 * kLimit, true), -ENOMEM);
+  EXPECT_FALSE(space_.out_of_memory()) << "it is no reason to end the run";
+}
+
 // A guest that maps every other page makes the host keep an area for each.
 TEST_F(AddressSpaceTest, NumberOfAreasIsBoundedAndCharged) {
   std::uint64_t count = 0;
@@ -219,6 +279,27 @@ TEST_F(AddressSpaceTest, NumberOfAreasIsBoundedAndCharged) {
   EXPECT_GT(account_.used_bytes(), count * 64);
   EXPECT_EQ(space_.Unmap(kAt, 2 * count * kPage), 0) << "giving back is always possible";
   EXPECT_EQ(MapFixed(kAt, kPage, kNone), kAt);
+}
+
+// A million mappings with gaps between them: neither quadratic nor more than the bound.
+TEST_F(AddressSpaceTest, ManyMappingsStayCheap) {
+  int made = 0;
+  for (int i = 0; i < 1'000'000; ++i) {
+    // Different rights side by side cannot be merged.
+    const PageRights rights = i % 2 == 0 ? kRead : kNone;
+    const std::int64_t address = space_.Map(0, (1 + static_cast<std::uint64_t>(i) % 3) * kPage,
+                                            {.rights = rights, .kind = Kind::kStack});
+    if (address > 0) {
+      ++made;
+      if (i % 3 == 0) {
+        EXPECT_EQ(space_.Unmap(static_cast<std::uint64_t>(address), kPage), 0);
+      }
+    } else {
+      ASSERT_EQ(address, -ENOMEM);
+    }
+  }
+  EXPECT_GT(made, 10'000);
+  EXPECT_LE(account_.used_bytes(), kLimit);
 }
 
 TEST_F(AddressSpaceTest, RoomIsFoundAgainWhereItWasGivenBack) {

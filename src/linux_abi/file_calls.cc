@@ -17,6 +17,7 @@
 
 #include "src/base/checked.h"
 #include "src/linux_abi/guest_copy.h"
+#include "src/linux_abi/mapped_files.h"
 #include "src/linux_abi/process.h"
 #include "src/linux_abi/syscall_table.h"
 #include "src/linux_abi/vfs/fd_table.h"
@@ -118,7 +119,11 @@ std::int64_t FTruncate(Process& process, const SyscallArguments& arguments) {
   if (static_cast<std::int64_t>(arguments[1]) < 0) return -EINVAL;
   const ErrnoOr<OpenFile*> file = FileArgument(process, arguments[0]);
   if (!file.ok()) return file.result();
-  return (*file)->writable() ? (*file)->Truncate(arguments[1]) : -EINVAL;
+  if (!(*file)->writable()) return -EINVAL;
+  SyncMappings(process, **file);
+  const std::int64_t result = (*file)->Truncate(arguments[1]);
+  RefreshMappings(process, **file);
+  return result;
 }
 
 std::int64_t FAllocate(Process& process, const SyscallArguments& arguments) {
@@ -133,14 +138,23 @@ std::int64_t FAllocate(Process& process, const SyscallArguments& arguments) {
       mode != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)) {
     return -EOPNOTSUPP;
   }
-  return (*file)->Allocate(mode, arguments[2], arguments[3]);
+  SyncMappings(process, **file);
+  const std::int64_t result = (*file)->Allocate(mode, arguments[2], arguments[3]);
+  RefreshMappings(process, **file);
+  return result;
 }
 
 std::int64_t Sync(Process& process, const SyscallArguments& arguments) {
   const ErrnoOr<OpenFile*> file = FileArgument(process, arguments[0]);
-  return file.ok() ? (*file)->Sync() : file.result();
+  if (!file.ok()) return file.result();
+  const std::int64_t written = SyncMappings(process, **file);
+  const std::int64_t synced = (*file)->Sync();
+  return written < 0 ? written : synced;
 }
-std::int64_t SyncAll(Process&, const SyscallArguments&) { return 0; }
+std::int64_t SyncAll(Process& process, const SyscallArguments&) {
+  process.memory().SyncFile();
+  return 0;
+}
 
 std::int64_t FAdvise(Process& process, const SyscallArguments& arguments) {
   const ErrnoOr<OpenFile*> file = FileArgument(process, arguments[0]);
@@ -181,6 +195,8 @@ std::int64_t Transfer(Process& process, TransferEnd& from, TransferEnd& to, bool
   const auto buffer = std::make_unique_for_overwrite<std::byte[]>(kBounceBytes);
   std::uint64_t moved = 0;
   std::int64_t error = 0;
+  SyncMappings(process, *from.file);
+  SyncMappings(process, *to.file);
   while (moved < bytes && error == 0) {
     const std::uint64_t piece = std::min<std::uint64_t>(bytes - moved, kBounceBytes);
     const std::int64_t n = from.file->PRead({buffer.get(), piece}, from.position);
@@ -202,6 +218,7 @@ std::int64_t Transfer(Process& process, TransferEnd& from, TransferEnd& to, bool
     if (written < n) break;
     if (moved % (kBounceBytes * 128) == 0 && RunIsEnding(process)) error = -EINTR;
   }
+  if (moved > 0) RefreshMappings(process, *to.file);
   return moved > 0 ? static_cast<std::int64_t>(moved) : error;
 }
 

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "src/base/checked.h"
+#include "src/linux_abi/mapped_files.h"
 #include "src/linux_abi/vfs/fd_table.h"
 #include "src/linux_abi/vfs/file_system.h"
 #include "src/linux_abi/wait.h"
@@ -168,6 +169,7 @@ std::int64_t SleepOnFile(Process& process, OpenFile& file, short events) {
 std::int64_t ReadToGuest(Process& process, OpenFile& file, std::span<const GuestRange> ranges,
                          std::optional<std::uint64_t> offset, bool may_wait) {
   file.NoteUse();
+  SyncMappings(process, file);
   Cursor cursor(process, ranges);
   const std::unique_ptr<std::byte[]> buffer = BounceBuffer(cursor);
   // A read of no bytes still finds out whether it could be one.
@@ -194,6 +196,7 @@ std::int64_t ReadToGuest(Process& process, OpenFile& file, std::span<const Guest
 std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const GuestRange> ranges,
                             std::optional<std::uint64_t> offset, bool may_wait, bool raise) {
   file.NoteUse();
+  if (const std::int64_t error = SyncMappings(process, file); error < 0) return error;
   Cursor cursor(process, ranges);
   const std::unique_ptr<std::byte[]> buffer = BounceBuffer(cursor);
   // What was written before the call went to sleep.
@@ -216,6 +219,12 @@ std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const Gu
       return slept == kAsleep ? slept : cursor.Result(slept);
     }
     if (n <= 0) return cursor.Result(n);
+    if (offset) {
+      const std::uint64_t start = *offset + cursor.moved();
+      RefreshMappings(process, file, start, start + static_cast<std::uint64_t>(n));
+    } else {
+      RefreshMappings(process, file);
+    }
     cursor.Advance(static_cast<std::uint64_t>(n));
     if (file.has_messages()) break;
   } while (!cursor.Done());

@@ -6,6 +6,7 @@
 
 #include <poll.h>
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -56,12 +57,41 @@ class PageMapper {
   virtual std::size_t CopyFrom(std::uint64_t address, std::span<std::byte> to) const = 0;
   virtual std::size_t CopyTo(std::uint64_t address, std::span<const std::byte> from) = 0;
 
+  /// A frame that is not tied to one address: it can be mapped in several places and lives until it
+  /// is freed, which needs it to be mapped nowhere. Empty when memory ran out.
+  using SharedFrame = std::uint64_t;
+  virtual std::optional<SharedFrame> NewSharedFrame() = 0;
+  virtual void FreeSharedFrame(SharedFrame frame) = 0;
+  /// Maps it at `address`, which is absent or maps the same frame already. Unmap, Protect and Move
+  /// work on such a page as on others. False when memory ran out.
+  virtual bool MapShared(std::uint64_t address, SharedFrame frame, PageRights rights) = 0;
+  /// The whole contents; kPageBytes.
+  virtual void ReadShared(SharedFrame frame, std::span<std::byte> to) const = 0;
+  virtual void WriteShared(SharedFrame frame, std::span<const std::byte> from) = 0;
+
   /// Takes back the frames of pages that were made present but never touched; such a page is
   /// absent again. Returns the bytes gained.
   virtual std::uint64_t ReclaimUntouched() = 0;
 
   /// Bytes of frames that can still be handed out.
   virtual std::uint64_t FreeBytes() const = 0;
+};
+
+/// What a thread of the guest has in its registers while it runs ring 3.
+struct CpuRegisters {
+  std::uint64_t rax = 0, rbx = 0, rcx = 0, rdx = 0, rsi = 0, rdi = 0, rbp = 0, rsp = 0;
+  std::uint64_t r8 = 0, r9 = 0, r10 = 0, r11 = 0, r12 = 0, r13 = 0, r14 = 0, r15 = 0;
+  std::uint64_t rip = 0;
+  std::uint64_t rflags = 0x202;
+  std::uint64_t fs_base = 0;
+  std::uint64_t gs_base = 0;
+};
+
+/// Floating-point and vector registers in the standard format of XSAVE, as much of it as the
+/// machine's XCR0 names. Spec: Intel SDM volume 1, section 13.4.
+struct ExtendedState {
+  static constexpr std::size_t kBytes = 4096;
+  alignas(64) std::array<std::byte, kBytes> bytes{};
 };
 
 /// Everything else outside the guest.
@@ -79,16 +109,27 @@ class Host {
   virtual int Wait(std::span<pollfd> descriptors,
                    std::optional<std::chrono::nanoseconds> timeout) = 0;
 
-  /// The clock that timeouts and timers run on; never goes back, unrelated to any grant.
-  virtual std::chrono::nanoseconds Now() {
-    return std::chrono::steady_clock::now().time_since_epoch();
-  }
+  /// The registers of the thread that the vCPU holds. After a system call rax is its number.
+  virtual CpuRegisters Registers() = 0;
+  /// Replaces them; the guest goes on with exactly these.
+  virtual void SetRegisters(const CpuRegisters& registers) = 0;
+  virtual void SaveExtended(ExtendedState& state) = 0;
+  /// False when the machine does not take it (a guest can make it up): nothing has changed then.
+  virtual bool LoadExtended(const ExtendedState& state) = 0;
+  /// XCR0, and the bytes of ExtendedState that it stands for.
+  virtual std::uint64_t ExtendedFeatures() = 0;
+  virtual std::size_t ExtendedBytes() = 0;
+  /// False while the vCPU stands inside one of the machine's own ring-0 stubs, where its registers
+  /// are nobody's: the thread cannot be changed before the next exit.
+  virtual bool AtUserMode() = 0;
 
-  /// The guest thread's FS and GS base.
-  virtual void SetFsBase(std::uint64_t address) = 0;
-  virtual std::uint64_t FsBase() = 0;
-  virtual void SetGsBase(std::uint64_t address) = 0;
-  virtual std::uint64_t GsBase() = 0;
+  /// The clock that timeouts and timers run on; never goes back, unrelated to any grant.
+  virtual std::chrono::nanoseconds Now() = 0;
+  /// Interrupts the guest at that time of Now(), or soon after it; empty: not at all.
+  virtual void InterruptAt(std::optional<std::chrono::nanoseconds> when) = 0;
+
+  /// What gettid answers without leaving the guest.
+  virtual void SetThreadId(std::int32_t id) = 0;
 
   /// CPU time the guest has used.
   virtual std::chrono::nanoseconds CpuTime() = 0;

@@ -2,9 +2,11 @@
 #include "src/linux_abi/loader.h"
 
 #include <elf.h>
+#include <fcntl.h>
 
-#include <algorithm>
 #include <array>
+#include <cstring>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +14,8 @@
 #include "src/base/checked.h"
 #include "src/base/status.h"
 #include "src/image/program_rep.h"
+#include "src/linux_abi/segments.h"
+#include "src/linux_abi/vfs/file_system.h"
 
 namespace waxvm::linux_abi {
 namespace {
@@ -20,6 +24,7 @@ namespace {
 // once.
 constexpr std::size_t kMaxArgumentBytes = 128 * 1024;
 constexpr std::uint64_t kClockTicks = 100;
+constexpr std::uint64_t kMinimumSignalStack = 51;  // AT_MINSIGSTKSZ
 // Frames for the first calls below the arguments, made present with them.
 constexpr std::uint64_t kFirstStackBytes = 16 * 1024;
 
@@ -33,23 +38,57 @@ absl::Status DoesNotFit(const InstanceSpec& spec) {
       spec.program.name(), bytes, spec.limits.memory_bytes.value_or(0)));
 }
 
-absl::Status MapSegments(const InstanceSpec& spec, std::uint64_t base, AddressSpace& memory) {
-  const internal::ProgramRep& program = spec.program.rep();
-  std::uint64_t mapped_end = 0;
-  for (const image::Segment& segment : program.elf().segments) {
-    // A segment may begin in the page where the one before it ends, with the same rights.
-    const std::uint64_t start = std::max(PageFloor(segment.address), mapped_end);
-    const std::uint64_t end = *PageCeil(segment.address + segment.memory_bytes);
-    const PageRights rights{segment.readable, segment.writable, segment.executable};
-    if (end > start && memory.Map(base + start, end - start, rights, AddressSpace::Kind::kImage,
-                                  /*fixed=*/true) < 0)
-      return DoesNotFit(spec);
-    mapped_end = end;
-    if (!memory.WriteForced(base + segment.address,
-                            program.bytes().subspan(segment.file_offset, segment.file_bytes)))
-      return DoesNotFit(spec);
-  }
-  return absl::OkStatus();
+// Headers lie at the start of every file that a linker made.
+constexpr std::size_t kHeadBytes = 4096;
+// A dynamic linker has a few hundred kilobytes; one of many gigabytes is made to fill the address
+// space.
+constexpr std::uint64_t kMaxInterpreterSpan = std::uint64_t{64} << 20;
+
+struct Interpreter {
+  std::uint64_t base = 0;
+  std::uint64_t entry = 0;
+};
+
+absl::Status NotVisible(const InstanceSpec& spec, const std::string& path, Errno error) {
+  return InvalidArgument(
+      "%s is dynamically linked and asks for the interpreter %s, which cannot be opened inside "
+      "(%s); grant the folders that hold it and the libraries, for example --grant=files:/:/:ro",
+      spec.program.name(), path, std::strerror(error.number));
+}
+
+absl::StatusOr<image::ElfImage> ParseInterpreter(MappedSource& source) {
+  const std::int64_t size = source.Size();
+  std::array<std::byte, kHeadBytes> head;
+  const std::int64_t got = source.PRead(head, 0);
+  if (size < 0 || got < 0) return InvalidArgument("it cannot be read");
+  WAXVM_ASSIGN_OR_RETURN(image::ElfImage elf,
+                         image::ParseElfStart(std::span(head).first(static_cast<std::size_t>(got)),
+                                              static_cast<std::uint64_t>(size)));
+  if (!elf.relocatable) return InvalidArgument("it is not a shared object (ET_DYN)");
+  if (elf.interpreter) return InvalidArgument("it asks for an interpreter itself");
+  if (elf.highest_address > kMaxInterpreterSpan)
+    return InvalidArgument("it reaches up to %#x, at most %#x is allowed", elf.highest_address,
+                           kMaxInterpreterSpan);
+  return elf;
+}
+
+absl::StatusOr<Interpreter> LoadInterpreter(const InstanceSpec& spec, const std::string& path,
+                                            AddressSpace& memory, FileSystem& files) {
+  ErrnoOr<std::shared_ptr<OpenFile>> file = files.Open(files.root(), path, O_RDONLY, 0);
+  if (!file.ok()) return NotVisible(spec, path, file.error());
+  ErrnoOr<std::shared_ptr<MappedSource>> source = memory.SourceOf(*std::move(file));
+  if (!source.ok()) return NotVisible(spec, path, source.error());
+  const absl::StatusOr<image::ElfImage> elf = ParseInterpreter(**source);
+  if (!elf.ok())
+    return InvalidArgument("%s asks for the interpreter %s, which is none: %s", spec.program.name(),
+                           path, std::string(elf.status().message()));
+  const std::int64_t room = memory.Map(0, elf->highest_address, PageRights{},
+                                       AddressSpace::Kind::kImage, /*fixed=*/false);
+  if (room < 0) return DoesNotFit(spec);
+  const auto base = static_cast<std::uint64_t>(room);
+  memory.Unmap(base, elf->highest_address);
+  if (!MapSegments(*elf, *source, base, memory)) return DoesNotFit(spec);
+  return Interpreter{.base = base, .entry = base + elf->entry};
 }
 
 // The initial stack, built from its top downwards in host memory and copied in once.
@@ -88,7 +127,8 @@ std::array<std::byte, 16> StartRandom(const InstanceSpec& spec) {
 }
 
 absl::StatusOr<std::uint64_t> BuildStack(const InstanceSpec& spec, const CpuFeatures& features,
-                                         std::uint64_t base, AddressSpace& memory) {
+                                         std::uint64_t base, const Interpreter& interpreter,
+                                         AddressSpace& memory) {
   const image::ElfImage& elf = spec.program.rep().elf();
   std::size_t argument_bytes = 0;
   for (const auto* list : {&spec.arguments, &spec.environment})
@@ -106,19 +146,18 @@ absl::StatusOr<std::uint64_t> BuildStack(const InstanceSpec& spec, const CpuFeat
   const std::uint64_t random_at =
       stack.PushBytes({reinterpret_cast<const char*>(random.data()), random.size()});
   const std::uint64_t platform_at = stack.PushString("x86_64");
-  const std::uint64_t name_at =
-      stack.PushString(spec.arguments.empty() ? spec.program.name() : spec.arguments[0]);
+  const std::uint64_t name_at = stack.PushString(spec.program.name());
   std::vector<std::uint64_t> words = {spec.arguments.size()};
   for (const auto* list : {&spec.arguments, &spec.environment}) {
     for (const std::string& text : *list) words.push_back(stack.PushString(text));
     words.push_back(0);
   }
-  const std::pair<std::uint64_t, std::uint64_t> auxiliary[] = {
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> auxiliary = {
       {AT_PHDR, elf.program_header_address == 0 ? 0 : base + elf.program_header_address},
       {AT_PHENT, sizeof(Elf64_Phdr)},
       {AT_PHNUM, elf.program_header_count},
       {AT_PAGESZ, kPageBytes},
-      {AT_BASE, 0},
+      {AT_BASE, interpreter.base},
       {AT_FLAGS, 0},
       {AT_ENTRY, base + elf.entry},
       {AT_UID, 0},
@@ -132,8 +171,10 @@ absl::StatusOr<std::uint64_t> BuildStack(const InstanceSpec& spec, const CpuFeat
       {AT_CLKTCK, kClockTicks},
       {AT_PLATFORM, platform_at},
       {AT_EXECFN, name_at},
-      {AT_NULL, 0},
+      {kMinimumSignalStack, features.minimum_signal_stack_bytes},
   };
+  if (features.vdso_address) auxiliary.emplace_back(AT_SYSINFO_EHDR, *features.vdso_address);
+  auxiliary.emplace_back(AT_NULL, 0);
   for (const auto& [type, value] : auxiliary) {
     words.push_back(type);
     words.push_back(value);
@@ -152,23 +193,24 @@ absl::StatusOr<std::uint64_t> BuildStack(const InstanceSpec& spec, const CpuFeat
 }  // namespace
 
 absl::StatusOr<EntryState> LoadProgram(const InstanceSpec& spec, const CpuFeatures& features,
-                                       AddressSpace& memory) {
-  const internal::ProgramRep& program = spec.program.rep();
-  const image::ElfImage& elf = program.elf();
-  if (elf.interpreter)
-    return InvalidArgument(
-        "%s is dynamically linked (it asks for %s); the microVM runs statically linked programs",
-        program.name(), *elf.interpreter);
+                                       AddressSpace& memory, FileSystem& files) {
+  const image::ElfImage& elf = spec.program.rep().elf();
   const std::uint64_t base = elf.relocatable ? kRelocatedBase : 0;
   if (base + elf.highest_address > kMapTop || base + elf.lowest_address < kUserStart)
     return InvalidArgument("%s occupies addresses %#x to %#x; %#x to %#x can be used",
-                           program.name(), base + elf.lowest_address, base + elf.highest_address,
-                           kUserStart, kMapTop);
-  WAXVM_RETURN_IF_ERROR(MapSegments(spec, base, memory));
+                           spec.program.name(), base + elf.lowest_address,
+                           base + elf.highest_address, kUserStart, kMapTop);
+  if (!MapSegments(elf, std::make_shared<ProgramSource>(spec.program, spec.program.name()), base,
+                   memory))
+    return DoesNotFit(spec);
   memory.SetHeapStart(base + elf.highest_address);
+  Interpreter interpreter{.entry = base + elf.entry};
+  if (elf.interpreter) {
+    WAXVM_ASSIGN_OR_RETURN(interpreter, LoadInterpreter(spec, *elf.interpreter, memory, files));
+  }
   WAXVM_ASSIGN_OR_RETURN(const std::uint64_t stack_pointer,
-                         BuildStack(spec, features, base, memory));
-  return EntryState{.instruction_pointer = base + elf.entry, .stack_pointer = stack_pointer};
+                         BuildStack(spec, features, base, interpreter, memory));
+  return EntryState{.instruction_pointer = interpreter.entry, .stack_pointer = stack_pointer};
 }
 
 }  // namespace waxvm::linux_abi

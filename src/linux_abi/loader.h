@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Puts a program and its first stack into a new address space.
+// Puts a program, the interpreter it asks for, and its first stack into a new address space.
 #ifndef WAXVM_SRC_LINUX_ABI_LOADER_H_
 #define WAXVM_SRC_LINUX_ABI_LOADER_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "src/linux_abi/address_space.h"
@@ -11,10 +12,16 @@
 
 namespace waxvm::linux_abi {
 
-/// What the CPU offers the guest, for the auxiliary vector (AT_HWCAP, AT_HWCAP2).
+class FileSystem;
+
+/// What the machine offers the guest, for the auxiliary vector.
 struct CpuFeatures {
-  std::uint64_t hwcap = 0;
-  std::uint64_t hwcap2 = 0;
+  std::uint64_t hwcap = 0;   ///< AT_HWCAP
+  std::uint64_t hwcap2 = 0;  ///< AT_HWCAP2
+  /// Where an ELF image of the vDSO is mapped, AT_SYSINFO_EHDR; empty: there is none.
+  std::optional<std::uint64_t> vdso_address;
+  /// The smallest alternate signal stack that holds a frame, AT_MINSIGSTKSZ.
+  std::uint64_t minimum_signal_stack_bytes = 4096;
 };
 
 /// Where the first instruction runs.
@@ -23,13 +30,15 @@ struct EntryState {
   std::uint64_t stack_pointer = 0;
 };
 
-/// Maps the segments of `spec.program`, the heap's start, and the stack with arguments,
-/// environment and auxiliary vector.
-/// Errors: kInvalidArgument (a dynamic executable; more than 128 KiB of arguments),
-/// kResourceExhausted (it does not fit into the memory limit).
+/// Maps the segments of `spec.program` and, for a dynamic executable, those of its interpreter,
+/// which is opened in `files` as the guest itself could. Then the heap's start, and the stack with
+/// arguments, environment and auxiliary vector. Large segments are read when they are touched.
+/// Errors: kInvalidArgument (the interpreter is not visible inside, or is no shared object that can
+/// be one; more than 128 KiB of arguments), kResourceExhausted (it does not fit into the memory
+/// limit).
 /// Spec: System V ABI, AMD64 supplement, section 3.4.1; getauxval(3).
 absl::StatusOr<EntryState> LoadProgram(const InstanceSpec& spec, const CpuFeatures& features,
-                                       AddressSpace& memory);
+                                       AddressSpace& memory, FileSystem& files);
 
 }  // namespace waxvm::linux_abi
 

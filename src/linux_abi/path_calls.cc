@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "src/linux_abi/guest_copy.h"
+#include "src/linux_abi/mapped_files.h"
 #include "src/linux_abi/process.h"
 #include "src/linux_abi/syscall_table.h"
 #include "src/linux_abi/vfs/fd_table.h"
@@ -83,6 +84,7 @@ std::int64_t OpenNamed(Process& process, std::uint64_t fd, std::uint64_t address
     process.call_progress() = process.file_system().KeepOpening(std::make_shared<FifoOpening>(end));
     return FinishFifo(process, flags);
   }
+  if ((flags & O_TRUNC) != 0) RefreshMappings(process, **file);
   return process.files().Add(*std::move(file), (flags & O_CLOEXEC) != 0);
 }
 
@@ -263,7 +265,11 @@ std::int64_t Truncate(Process& process, const SyscallArguments& arguments) {
   if (!name.ok()) return name.result();
   ErrnoOr<std::shared_ptr<OpenFile>> file =
       process.file_system().Open(name->base, name->path, O_WRONLY, 0);
-  return file.ok() ? (*file)->Truncate(arguments[1]) : file.result();
+  if (!file.ok()) return file.result();
+  SyncMappings(process, **file);
+  const std::int64_t result = (*file)->Truncate(arguments[1]);
+  RefreshMappings(process, **file);
+  return result;
 }
 
 std::int64_t Umask(Process& process, const SyscallArguments& arguments) {

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/linux_abi/process.h"
 
-#include <signal.h>
-
 #include <cerrno>
-#include <vector>
 
 #include "src/base/status.h"
 #include "src/base/strings.h"
@@ -18,9 +15,15 @@
 namespace waxvm::linux_abi {
 
 Process::Process(const InstanceSpec& spec, PageMapper& mapper, Host& host, MemoryAccount& account)
-    : spec_(spec), host_(host), account_(account), memory_(mapper, account) {}
+    : spec_(spec),
+      host_(host),
+      account_(account),
+      memory_(mapper, account),
+      timers_(*this),
+      scheduler_(*this) {}
 
-Process::~Process() = default;
+// Mapped files are written back, and closed, while their file system is still there.
+Process::~Process() { memory_.Close(); }
 
 absl::StatusOr<std::unique_ptr<Process>> Process::Create(const InstanceSpec& spec,
                                                          PageMapper& mapper, Host& host,
@@ -31,7 +34,8 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Create(const InstanceSpec& spe
   process->files_ = std::make_unique<FdTable>(
       spec, account, host, [raw = process.get()] { raw->End(LimitReached{LimitKind::kOutput}); });
   process->file_system_->ShowProcess(MakeProcessView(*process));
-  WAXVM_ASSIGN_OR_RETURN(process->entry_, LoadProgram(spec, features, process->memory_));
+  WAXVM_ASSIGN_OR_RETURN(process->entry_,
+                         LoadProgram(spec, features, process->memory_, *process->file_system_));
   return process;
 }
 
@@ -39,16 +43,23 @@ void Process::End(Ending ending) {
   if (!ending_) ending_ = std::move(ending);
 }
 
+void Process::EndBySignal(int signal) {
+  Fault fault{.kind = FaultKind::kSignal, .signal = signal};
+  fault.detail = absl::StrFormat("ended by signal %d, which has no handler", signal);
+  End(std::move(fault));
+}
+
 std::optional<std::int64_t> Process::Dispatch(std::uint64_t number,
                                               const SyscallArguments& arguments) {
+  return scheduler_.Serve(number, arguments);
+}
+
+std::int64_t Process::Call(std::uint64_t number, const SyscallArguments& arguments) {
   std::int64_t result = -ENOSYS;
   if (number == static_cast<std::uint64_t>(WAXVM_HOST_CALL_NUMBER)) {
     result = StartHostCall(*this, arguments[0]);
   } else if (const SyscallEntry* entry = FindSyscall(number); entry != nullptr) {
-    call_progress_ = 0;
-    do {
-      result = entry->handler(*this, arguments);
-    } while (result == kAsleep && !ending_);
+    result = entry->handler(*this, arguments);
   } else {
     const std::string_view name = SyscallName(number);
     const std::string unknown = absl::StrFormat("number %d", number);
@@ -57,21 +68,25 @@ std::optional<std::int64_t> Process::Dispatch(std::uint64_t number,
   if (memory_.out_of_memory()) End(LimitReached{LimitKind::kMemory});
   // Attempts to make more present than was asked for may be refused as well; only a call that
   // failed was denied something.
-  if (account_.TakeRefused() && result < 0 && !ending_)
+  const bool failed =
+      result < 0 && result != kAsleep && result != kReplaced && result != kThreadGone;
+  if (account_.TakeRefused() && failed && !ending_)
     gate().RecordDenial({.resource = Resource::kLimit, .name = LimitName(LimitKind::kMemory)});
-  if (ending_ || pending_host_call_) return std::nullopt;
   return result;
 }
 
-std::int64_t Process::Sleep(Wait wait) {
-  std::vector<pollfd> descriptors;
-  for (const WatchedFile& watched : wait.files) watched.file->AddHostDescriptors(descriptors);
-  const int result = host_.Wait(descriptors, wait.timeout);
-  if (result > 0) return kAsleep;
-  return result < 0 ? -EINTR : 0;
+void Process::Raise(const siginfo_t& info, const TrapState& trap, Fault fault) {
+  RaiseFault(*this, thread(), info, trap, std::move(fault));
+  if (!ending_) scheduler_.Reschedule();
 }
 
-void Process::RaisePipeSignal() { RaiseSignal(*this, SIGPIPE); }
+void Process::SetTemporarySignalMask(SignalSet mask) {
+  if (!thread().saved_mask) thread().saved_mask = thread().blocked;
+  thread().blocked = mask & ~kUnblockable;
+  scheduler_.NoteChange();
+}
+
+void Process::RaisePipeSignal() { SendSignal(*this, &thread(), MakeSignalInfo(SIGPIPE, SI_USER)); }
 
 void Process::BeginHostCall(HostCallRequest request, MemoryCharge charge,
                             std::uint64_t call_address) {

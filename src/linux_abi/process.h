@@ -13,10 +13,13 @@
 #include "absl/status/statusor.h"
 #include "src/base/memory_account.h"
 #include "src/linux_abi/address_space.h"
+#include "src/linux_abi/futex.h"
 #include "src/linux_abi/host.h"
 #include "src/linux_abi/loader.h"
+#include "src/linux_abi/scheduler.h"
 #include "src/linux_abi/signals.h"
 #include "src/linux_abi/syscall_table.h"
+#include "src/linux_abi/timers.h"
 #include "src/linux_abi/wait.h"
 #include "waxvm/access.h"
 #include "waxvm/provider.h"
@@ -29,8 +32,8 @@ class FileSystem;
 /// Why the process is over.
 using Ending = std::variant<Exited, Fault, LimitReached>;
 
-/// A single-threaded Linux process seen from its kernel. Holds everything the guest can change
-/// through system calls; knows nothing of virtual machines.
+/// A Linux process seen from its kernel. Holds everything the guest can change through system
+/// calls; knows nothing of virtual machines.
 /// Thread safety: none; used by the instance's thread.
 class Process {
  public:
@@ -46,12 +49,22 @@ class Process {
 
   EntryState entry() const { return entry_; }
 
-  /// Serves one system call. Empty: the process is over (ending()), or waits for a host call
-  /// (pending_host_call()); otherwise the value for rax.
+  /// Serves a system call of the thread that the vCPU holds. The value for its rax; or empty, where
+  /// the process is over (ending()), waits for a host call (pending_host_call()), or has given the
+  /// vCPU other registers, with which the guest goes on.
   std::optional<std::int64_t> Dispatch(std::uint64_t number, const SyscallArguments& arguments);
+
+  /// The guest was interrupted: whoever is next runs.
+  void Tick() { scheduler_.Reschedule(); }
+
+  /// An instruction of the running thread has caused a signal. With a handler for it the guest goes
+  /// on there; otherwise the process ends with `fault`.
+  void Raise(const siginfo_t& info, const TrapState& trap, Fault fault);
 
   const std::optional<Ending>& ending() const { return ending_; }
   void End(Ending ending);
+  /// Ends it as a signal without a handler does.
+  void EndBySignal(int signal);
 
   /// The host call that waits for an answer, and its answer. CompleteHostCall returns the value
   /// for rax.
@@ -60,6 +73,30 @@ class Process {
   void BeginHostCall(HostCallRequest request, MemoryCharge charge, std::uint64_t call_address);
 
   // For the system-call families.
+
+  /// Puts the calling thread to sleep; a handler returns what this returns unless it is 0. kAsleep:
+  /// the handler is called again later. 0: the timeout is over. Otherwise wait.interrupted: a
+  /// signal came.
+  std::int64_t Sleep(Wait wait) { return scheduler_.Sleep(std::move(wait)); }
+  /// Zero when a call starts, and kept over its retries.
+  std::uint64_t& call_progress() { return thread().call.progress; }
+  /// Blocks other signals until the call is over and what it let through was delivered.
+  void SetTemporarySignalMask(SignalSet mask);
+  /// What writing to a pipe without readers does to the thread.
+  void RaisePipeSignal();
+
+  /// Other answers that no guest sees: the registers were replaced and have no result to take; the
+  /// calling thread is gone.
+  static constexpr std::int64_t kReplaced = kAsleep + 1;
+  static constexpr std::int64_t kThreadGone = kAsleep + 2;
+  /// Calls a handler for the current thread and settles what it did to memory and limits.
+  std::int64_t Call(std::uint64_t number, const SyscallArguments& arguments);
+
+  /// The calling thread.
+  Thread& thread() { return scheduler_.current(); }
+  Scheduler& scheduler() { return scheduler_; }
+  FutexTable& futexes() { return futexes_; }
+  Timers& timers() { return timers_; }
   AddressSpace& memory() { return memory_; }
   MemoryAccount& account() { return account_; }
   Host& host() { return host_; }
@@ -68,16 +105,6 @@ class Process {
   SignalState& signals() { return signals_; }
   FdTable& files() { return *files_; }
   FileSystem& file_system() { return *file_system_; }
-
-  /// Puts the calling thread to sleep: kAsleep, to be handed up; 0 when the timeout is over; or
-  /// `wait.interrupted` after a signal.
-  std::int64_t Sleep(Wait wait);
-  /// Zero when a call starts, kept while it is made again after a sleep.
-  std::uint64_t& call_progress() { return call_progress_; }
-  /// The signal mask until this call is over and its signals were delivered.
-  void SetTemporarySignalMask(std::uint64_t) {}
-  /// SIGPIPE for the calling thread.
-  void RaisePipeSignal();
 
   static constexpr std::int32_t kPid =
       2;  ///< what getpid says: not 1, which programs treat specially
@@ -97,7 +124,9 @@ class Process {
   MemoryCharge host_call_charge_;
   std::uint64_t host_call_address_ = 0;
   SignalState signals_;
-  std::uint64_t call_progress_ = 0;
+  FutexTable futexes_;
+  Timers timers_;
+  Scheduler scheduler_;
 };
 
 }  // namespace waxvm::linux_abi

@@ -8,8 +8,10 @@
 #include <sys/utsname.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <string>
 #include <string_view>
 
 #include "src/linux_abi/fixed_answers.h"
@@ -77,7 +79,7 @@ std::int64_t Sysinfo(Process& process, const SyscallArguments& a) {
   struct sysinfo info {};
   info.totalram = process.account().limit_bytes();
   info.freeram = process.account().free_bytes();
-  info.procs = 1;
+  info.procs = static_cast<unsigned short>(process.scheduler().threads().size());
   info.mem_unit = 1;
   return process.memory().WriteObject(a[0], info) ? 0 : -EFAULT;
 }
@@ -85,6 +87,7 @@ std::int64_t Sysinfo(Process& process, const SyscallArguments& a) {
 rlimit LimitOf(Process& process, std::uint64_t resource) {
   const Limits& limits = process.spec().limits;
   constexpr std::uint64_t kDefaultOpenFiles = 1024;
+  constexpr std::uint64_t kDefaultProcesses = 256;
   switch (resource) {
     case RLIMIT_STACK:
       return {kStackBytes, kStackBytes};
@@ -92,8 +95,10 @@ rlimit LimitOf(Process& process, std::uint64_t resource) {
       const std::uint64_t files = limits.open_files.value_or(kDefaultOpenFiles);
       return {files, files};
     }
-    case RLIMIT_NPROC:
-      return {1, 1};
+    case RLIMIT_NPROC: {
+      const std::uint64_t threads = limits.processes.value_or(kDefaultProcesses);
+      return {threads, threads};
+    }
     case RLIMIT_CORE:
       return {0, 0};
     default:
@@ -126,33 +131,44 @@ std::int64_t Prlimit64(Process& process, const SyscallArguments& a) {
 }
 
 std::int64_t ArchPrctl(Process& process, const SyscallArguments& a) {
+  CpuRegisters registers = process.host().Registers();
   switch (a[0]) {
     case ARCH_SET_FS:
     case ARCH_SET_GS:
       // A non-canonical base would be refused by the CPU when the guest runs next.
       if (a[1] >= kUserEnd) return -EPERM;
       if (a[0] == ARCH_SET_FS)
-        process.host().SetFsBase(a[1]);
+        registers.fs_base = a[1];
       else
-        process.host().SetGsBase(a[1]);
+        registers.gs_base = a[1];
+      process.host().SetRegisters(registers);
       return 0;
     case ARCH_GET_FS:
-      return process.memory().WriteObject(a[1], process.host().FsBase()) ? 0 : -EFAULT;
+      return process.memory().WriteObject(a[1], registers.fs_base) ? 0 : -EFAULT;
     case ARCH_GET_GS:
-      return process.memory().WriteObject(a[1], process.host().GsBase()) ? 0 : -EFAULT;
+      return process.memory().WriteObject(a[1], registers.gs_base) ? 0 : -EFAULT;
     default:
       return -EINVAL;
   }
 }
 
+std::int64_t SetName(Process& process, std::uint64_t address) {
+  std::array<char, 16>& name = process.thread().name;
+  std::string given;
+  // Longer names are cut, and the string may end where memory does.
+  const std::int64_t read = process.memory().ReadString(address, name.size() - 1, given);
+  if (read < 0 && read != -ENAMETOOLONG) return read;
+  name.fill('\0');
+  std::ranges::copy(given, name.begin());
+  return 0;
+}
+
 std::int64_t Prctl(Process& process, const SyscallArguments& a) {
-  constexpr std::size_t kNameBytes = 16;
-  char name[kNameBytes] = "main";
   switch (a[0]) {
     case PR_SET_NAME:
-      return process.memory().ReadObject(a[1], name) ? 0 : -EFAULT;
+      return SetName(process, a[1]);
     case PR_GET_NAME:
-      return process.memory().WriteObject(a[1], name) ? 0 : -EFAULT;
+      return process.memory().WriteObject(a[1], process.thread().name) ? 0 : -EFAULT;
     case PR_SET_NO_NEW_PRIVS:
       return 0;
     case PR_GET_NO_NEW_PRIVS:
@@ -175,10 +191,8 @@ constexpr std::string_view kFixedLimits =
     "limits are the instance's: they can be lowered in name only";
 
 constexpr SyscallEntry kCalls[] = {
-    {SYS_exit, "exit", Exit},
     {SYS_exit_group, "exit_group", Exit},
     {SYS_getpid, "getpid", Getpid},
-    {SYS_gettid, "gettid", Getpid},
     {SYS_getppid, "getppid", Getppid},
     {SYS_getuid, "getuid", Zero},
     {SYS_geteuid, "geteuid", Zero},
@@ -204,15 +218,16 @@ constexpr SyscallEntry kCalls[] = {
     {SYS_wait4, "wait4", Wait4, Support::kPartial, "there are no children"},
     {SYS_waitid, "waitid", Wait4, Support::kPartial, "there are no children"},
     {SYS_uname, "uname", Uname},
-    {SYS_sysinfo, "sysinfo", Sysinfo, Support::kPartial, "memory only"},
+    {SYS_sysinfo, "sysinfo", Sysinfo, Support::kPartial, "memory and threads only"},
     {SYS_getrlimit, "getrlimit", Getrlimit},
     {SYS_setrlimit, "setrlimit", Setrlimit, Support::kPartial, kFixedLimits},
     {SYS_prlimit64, "prlimit64", Prlimit64, Support::kPartial, kFixedLimits},
     {SYS_arch_prctl, "arch_prctl", ArchPrctl},
-    {SYS_prctl, "prctl", Prctl, Support::kPartial, "a few options; the name is not kept"},
+    {SYS_prctl, "prctl", Prctl, Support::kPartial, "a few options"},
     {SYS_personality, "personality", Personality, Support::kPartial, "PER_LINUX only"},
 };
 
+// gettid's is that of the first thread; who runs another changes it in the machine.
 constexpr FixedAnswer kFixedAnswers[] = {
     {SYS_getpid, Process::kPid},
     {SYS_gettid, Process::kPid},
@@ -222,7 +237,6 @@ constexpr FixedAnswer kFixedAnswers[] = {
     {SYS_geteuid, 0},
     {SYS_getgid, 0},
     {SYS_getegid, 0},
-    {SYS_set_tid_address, Process::kPid},
 };
 
 }  // namespace

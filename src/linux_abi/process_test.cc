@@ -154,11 +154,17 @@ TEST_F(ProcessTest, FixedAnswersAreWhatTheCallsSay) {
 }
 
 TEST_F(ProcessTest, ThreadsMeetTheLimit) {
+  fake_.spec.limits.processes = 2;
   Start();
-  EXPECT_EQ(Call(SYS_clone, CLONE_THREAD | CLONE_VM | CLONE_SIGHAND), -EAGAIN);
+  constexpr std::uint64_t kThread =
+      CLONE_THREAD | CLONE_VM | CLONE_SIGHAND | CLONE_FS | CLONE_FILES;
+  EXPECT_EQ(Call(SYS_clone, kThread), Process::kPid + 1);
+  EXPECT_EQ(Call(SYS_clone, kThread), -EAGAIN);
   EXPECT_TRUE(fake_.gate.HasDenied(Resource::kLimit, "processes"));
   EXPECT_EQ(Call(SYS_clone, SIGCHLD), -ENOSYS);
-  EXPECT_EQ(Call(SYS_clone3, 0, 0), -ENOSYS);
+  EXPECT_TRUE(fake_.gate.HasDenied(Resource::kSystemCall, "fork"));
+  EXPECT_EQ(Call(SYS_clone3, 0, 0), -EINVAL);
+  EXPECT_EQ(Call(SYS_clone3, 0, 88), -EFAULT);
 }
 
 TEST_F(ProcessTest, ClocksStandStillWithoutTheGrant) {
@@ -232,7 +238,7 @@ TEST_F(ProcessTest, MmapOfAFileCopiesItsBytes) {
   EXPECT_EQ(fake_.Text(static_cast<std::uint64_t>(at) + 5000, 1), std::string(1, '\0'));
   EXPECT_EQ(Call(SYS_mmap, 0, 8192, PROT_READ, MAP_PRIVATE, 77, 0), -EBADF);
   EXPECT_EQ(Call(SYS_mmap, 0, 8192, PROT_READ, MAP_PRIVATE, fd, 1), -EINVAL);
-  EXPECT_EQ(Call(SYS_mmap, 0, 8192, PROT_WRITE, MAP_SHARED, fd, 0), -ENODEV);
+  EXPECT_GT(Call(SYS_mmap, 0, 8192, PROT_WRITE, MAP_SHARED, fd, 0), 0);
   EXPECT_EQ(Call(SYS_mmap, 0, 8192, PROT_READ, 0, fd, 0), -EINVAL) << "neither shared nor private";
 }
 
@@ -357,7 +363,7 @@ TEST_F(ProcessTest, FsBaseStaysInTheUserHalf) {
   Start();
   constexpr int kArchSetFs = 0x1002;
   EXPECT_EQ(Call(SYS_arch_prctl, kArchSetFs, 0x12345000), 0);
-  EXPECT_EQ(fake_.host.fs_base, 0x12345000u);
+  EXPECT_EQ(fake_.host.registers.fs_base, 0x12345000u);
   EXPECT_EQ(Call(SYS_arch_prctl, kArchSetFs, std::uint64_t{1} << 63), -EPERM);
   EXPECT_EQ(Call(SYS_arch_prctl, kArchSetFs, std::uint64_t{1} << 47), -EPERM);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/linux_abi/process_view.h"
 
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,13 +18,26 @@ class View final : public ProcessView {
   explicit View(Process& process) : process_(process) {}
 
   std::int32_t pid() const override { return Process::kPid; }
-  std::int32_t thread_id() const override { return Process::kPid; }
-  std::vector<std::int32_t> thread_ids() const override { return {Process::kPid}; }
-  std::string ThreadName(std::int32_t) const override {
+  std::int32_t thread_id() const override { return process_.thread().id; }
+  std::vector<std::int32_t> thread_ids() const override {
+    std::vector<std::int32_t> ids;
+    for (const auto& thread : process_.scheduler().threads()) ids.push_back(thread->id);
+    return ids;
+  }
+  std::string ThreadName(std::int32_t id) const override {
+    const Thread* thread = process_.scheduler().Find(id);
+    if (thread != nullptr && thread->name[0] != '\0') {
+      return std::string(thread->name.data(), strnlen(thread->name.data(), thread->name.size()));
+    }
     const std::string path = Executable();
     return path.substr(path.rfind('/') + 1);
   }
-  void SetThreadName(std::int32_t, std::string_view) override {}
+  void SetThreadName(std::int32_t id, std::string_view name) override {
+    Thread* thread = process_.scheduler().Find(id);
+    if (thread == nullptr) return;
+    thread->name = {};
+    name.copy(thread->name.data(), thread->name.size() - 1);
+  }
   std::string Executable() const override {
     const InstanceSpec& spec = process_.spec();
     const std::string& name = spec.arguments.empty() ? spec.program.name() : spec.arguments.front();

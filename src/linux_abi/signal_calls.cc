@@ -1,48 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// Signals: actions and masks are kept; delivery to handlers is not offered yet.
+// Signals: actions, masks, sending, waiting.
 #include <signal.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cerrno>
 
-#include "src/base/strings.h"
+#include "src/linux_abi/duration.h"
 #include "src/linux_abi/process.h"
 
 namespace waxvm::linux_abi {
 namespace {
 
 constexpr std::uint64_t kSetBytes = 8;
-constexpr std::uint64_t kUnblockable =
-    (std::uint64_t{1} << (SIGKILL - 1)) | (std::uint64_t{1} << (SIGSTOP - 1));
-constexpr std::uint64_t kDefaultHandler = 0;
-constexpr std::uint64_t kIgnoreHandler = 1;
-
-constexpr std::uint64_t BitOf(int signal) { return std::uint64_t{1} << (signal - 1); }
-
-bool IgnoredByDefault(int signal) {
-  // Stopping is not offered: there is nobody inside to continue the process.
-  return signal == SIGCHLD || signal == SIGCONT || signal == SIGURG || signal == SIGWINCH ||
-         signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
-}
-
-void DeliverPending(Process& process) {
-  SignalState& signals = process.signals();
-  for (int signal = 1; signal <= kSignals && !process.ending(); ++signal) {
-    if ((signals.pending & ~signals.blocked & BitOf(signal)) == 0) continue;
-    signals.pending &= ~BitOf(signal);
-    RaiseSignal(process, signal);
-  }
-}
 
 std::int64_t RtSigaction(Process& process, const SyscallArguments& a) {
   if (a[3] != kSetBytes || a[0] < 1 || a[0] > kSignals) return -EINVAL;
-  SignalAction& action = process.signals().actions[a[0] - 1];
+  const int signal = static_cast<int>(a[0]);
+  SignalAction& action = process.signals().action(signal);
   const SignalAction before = action;
   if (a[1] != 0) {
     SignalAction next;
     if (!process.memory().ReadObject(a[1], next)) return -EFAULT;
-    if (a[0] == SIGKILL || a[0] == SIGSTOP) return -EINVAL;
+    if (signal == SIGKILL || signal == SIGSTOP) return -EINVAL;
+    next.mask &= ~kUnblockable;
     action = next;
+    // POSIX: to ignore a signal is to forget those that are pending.
+    if (next.is_ignore() || (next.is_default() && IgnoredByDefault(signal))) {
+      process.signals().pending.Discard(signal);
+      for (const auto& thread : process.scheduler().threads()) thread->pending.Discard(signal);
+    }
   }
   if (a[2] != 0 && !process.memory().WriteObject(a[2], before)) return -EFAULT;
   return 0;
@@ -50,136 +37,187 @@ std::int64_t RtSigaction(Process& process, const SyscallArguments& a) {
 
 std::int64_t RtSigprocmask(Process& process, const SyscallArguments& a) {
   if (a[3] != kSetBytes) return -EINVAL;
-  SignalState& signals = process.signals();
-  const std::uint64_t before = signals.blocked;
+  SignalSet& blocked = process.thread().blocked;
+  const SignalSet before = blocked;
   if (a[1] != 0) {
-    std::uint64_t set;
+    SignalSet set;
     if (!process.memory().ReadObject(a[1], set)) return -EFAULT;
-    switch (a[0]) {
+    set &= ~kUnblockable;
+    switch (static_cast<std::int32_t>(a[0])) {
       case SIG_BLOCK:
-        signals.blocked |= set;
+        blocked |= set;
         break;
       case SIG_UNBLOCK:
-        signals.blocked &= ~set;
+        blocked &= ~set;
         break;
       case SIG_SETMASK:
-        signals.blocked = set;
+        blocked = set;
         break;
       default:
         return -EINVAL;
     }
-    signals.blocked &= ~kUnblockable;
+    if ((before & ~blocked) != 0) process.scheduler().NoteChange();
   }
   if (a[2] != 0 && !process.memory().WriteObject(a[2], before)) return -EFAULT;
-  DeliverPending(process);
   return 0;
 }
 
 std::int64_t RtSigpending(Process& process, const SyscallArguments& a) {
   if (a[1] > kSetBytes) return -EINVAL;
-  return process.memory().WriteObject(a[0], process.signals().pending) ? 0 : -EFAULT;
+  const Thread& thread = process.thread();
+  const SignalSet pending =
+      (thread.pending.set() | process.signals().pending.set()) & thread.blocked;
+  return process.memory().Write(a[0], std::as_bytes(std::span(&pending, 1)).first(a[1])) ? 0
+                                                                                         : -EFAULT;
 }
 
 std::int64_t Sigaltstack(Process& process, const SyscallArguments& a) {
   struct Stack {
     std::uint64_t address;
-    std::int32_t flags;
-    std::int32_t padding;
+    std::uint32_t flags;
+    std::uint32_t padding;
     std::uint64_t bytes;
   };
-  SignalState& signals = process.signals();
-  const Stack before{signals.stack_address, signals.stack_flags, 0, signals.stack_bytes};
+  SignalStack& stack = process.thread().signal_stack;
+  const bool active = stack.Holds(process.host().Registers().rsp);
+  const Stack before{stack.address, active ? stack.flags | SS_ONSTACK : stack.flags, 0,
+                     stack.bytes};
   if (a[0] != 0) {
+    constexpr std::uint32_t kAutoDisarm = 1u << 31;  // SS_AUTODISARM
     Stack next;
     if (!process.memory().ReadObject(a[0], next)) return -EFAULT;
-    constexpr std::uint64_t kMinimumBytes = 2048;
-    if ((next.flags & SS_DISABLE) == 0 && next.bytes < kMinimumBytes) return -ENOMEM;
-    signals.stack_address = next.address;
-    signals.stack_bytes = next.bytes;
-    signals.stack_flags = next.flags;
+    if (active) return -EPERM;
+    const std::uint32_t mode = next.flags & ~kAutoDisarm;
+    if (mode != 0 && mode != SS_DISABLE && mode != SS_ONSTACK) return -EINVAL;
+    if (mode == SS_DISABLE) {
+      stack = {.address = 0, .bytes = 0, .flags = next.flags};
+    } else {
+      constexpr std::uint64_t kMinimumBytes = 2048;  // MINSIGSTKSZ
+      if (next.bytes < kMinimumBytes) return -ENOMEM;
+      stack = {.address = next.address, .bytes = next.bytes, .flags = next.flags & kAutoDisarm};
+    }
   }
   if (a[1] != 0 && !process.memory().WriteObject(a[1], before)) return -EFAULT;
   return 0;
 }
 
-std::int64_t SendTo(Process& process, std::int64_t pid, std::uint64_t signal) {
-  if (signal > kSignals) return -EINVAL;
+std::int64_t SendToProcess(Process& process, std::int64_t pid, const siginfo_t& info) {
   // The process, its group, or everybody: there is nobody else.
   if (pid != Process::kPid && pid != 0 && pid != -1 && pid != -Process::kPid) return -ESRCH;
-  if (signal != 0) RaiseSignal(process, static_cast<int>(signal));
-  return 0;
+  if (info.si_signo == 0) return 0;
+  return SendSignal(process, nullptr, info) ? 0 : -EAGAIN;
 }
 
+std::int64_t SendToThread(Process& process, std::int32_t tid, const siginfo_t& info) {
+  Thread* thread = process.scheduler().Find(tid);
+  if (thread == nullptr) return -ESRCH;
+  if (info.si_signo == 0) return 0;
+  return SendSignal(process, thread, info) ? 0 : -EAGAIN;
+}
+
+bool IsSignal(std::uint64_t number) { return static_cast<std::uint32_t>(number) <= kSignals; }
+
 std::int64_t Kill(Process& process, const SyscallArguments& a) {
-  return SendTo(process, static_cast<std::int32_t>(a[0]), a[1]);
+  if (!IsSignal(a[1])) return -EINVAL;
+  return SendToProcess(process, static_cast<std::int32_t>(a[0]),
+                       MakeSignalInfo(static_cast<int>(a[1]), SI_USER));
 }
 
 std::int64_t Tkill(Process& process, const SyscallArguments& a) {
   const auto tid = static_cast<std::int32_t>(a[0]);
-  return tid <= 0 ? -EINVAL : SendTo(process, tid, a[1]);
+  if (tid <= 0 || !IsSignal(a[1])) return -EINVAL;
+  return SendToThread(process, tid, MakeSignalInfo(static_cast<int>(a[1]), SI_TKILL));
 }
 
 std::int64_t Tgkill(Process& process, const SyscallArguments& a) {
   const auto tgid = static_cast<std::int32_t>(a[0]);
   const auto tid = static_cast<std::int32_t>(a[1]);
-  if (tgid <= 0 || tid <= 0) return -EINVAL;
-  return tgid != Process::kPid ? -ESRCH : SendTo(process, tid, a[2]);
+  if (tgid <= 0 || tid <= 0 || !IsSignal(a[2])) return -EINVAL;
+  if (tgid != Process::kPid) return -ESRCH;
+  return SendToThread(process, tid, MakeSignalInfo(static_cast<int>(a[2]), SI_TKILL));
+}
+
+// The sender's own siginfo; nothing in it is believed but by the program itself.
+ErrnoOr<siginfo_t> ReadInfo(Process& process, std::uint64_t signal, std::uint64_t address) {
+  siginfo_t info;
+  if (!process.memory().ReadObject(address, info)) return Errno{EFAULT};
+  if (!IsSignal(signal)) return Errno{EINVAL};
+  info.si_signo = static_cast<int>(signal);
+  return info;
+}
+
+std::int64_t RtSigqueueinfo(Process& process, const SyscallArguments& a) {
+  const auto info = ReadInfo(process, a[1], a[2]);
+  return info.ok() ? SendToProcess(process, static_cast<std::int32_t>(a[0]), *info) : info.result();
+}
+
+std::int64_t RtTgsigqueueinfo(Process& process, const SyscallArguments& a) {
+  const auto tgid = static_cast<std::int32_t>(a[0]);
+  const auto info = ReadInfo(process, a[2], a[3]);
+  if (!info.ok()) return info.result();
+  if (tgid <= 0 || static_cast<std::int32_t>(a[1]) <= 0) return -EINVAL;
+  if (tgid != Process::kPid) return -ESRCH;
+  return SendToThread(process, static_cast<std::int32_t>(a[1]), *info);
 }
 
 std::int64_t RtSigsuspend(Process& process, const SyscallArguments& a) {
-  std::uint64_t set;
+  SignalSet set;
   if (a[1] != kSetBytes) return -EINVAL;
   if (!process.memory().ReadObject(a[0], set)) return -EFAULT;
-  SignalState& signals = process.signals();
-  signals.blocked = set & ~kUnblockable;
-  DeliverPending(process);
-  // Nothing can arrive any more; wait until the run is ended.
-  if (!process.ending()) process.host().Wait({}, std::nullopt);
-  return -EINTR;
+  process.SetTemporarySignalMask(set);
+  return process.Sleep({.interrupted = kRestartWithoutHandler});
 }
 
 std::int64_t Pause(Process& process, const SyscallArguments&) {
-  process.host().Wait({}, std::nullopt);
-  return -EINTR;
+  return process.Sleep({.interrupted = kRestartWithoutHandler});
 }
 
-constexpr std::string_view kNoHandlers =
-    "handlers are kept but never run: a signal with a handler ends the program";
+std::int64_t RtSigtimedwait(Process& process, const SyscallArguments& a) {
+  SignalSet set;
+  if (a[3] != kSetBytes) return -EINVAL;
+  if (!process.memory().ReadObject(a[0], set)) return -EFAULT;
+  set &= ~kUnblockable;
+  std::optional<std::chrono::nanoseconds> timeout;
+  if (a[2] != 0) {
+    const auto given = ReadDuration(process, a[2]);
+    if (!given.ok()) return given.result();
+    timeout = *given;
+  }
+  auto info = process.thread().pending.Take(set);
+  if (!info) info = process.signals().pending.Take(set);
+  if (!info) {
+    const std::int64_t slept = process.Sleep({.timeout = timeout, .signals = set});
+    return slept == 0 ? -EAGAIN : slept;
+  }
+  if (a[1] != 0 && !process.memory().WriteObject(a[1], *info)) return -EFAULT;
+  return info->si_signo;
+}
+
+std::int64_t RtSigreturn(Process& process, const SyscallArguments&) {
+  if (LeaveHandler(process, process.thread())) return Process::kReplaced;
+  process.EndBySignal(SIGSEGV);
+  return 0;
+}
+
+constexpr std::string_view kNoStopping = "signals that stop a process are ignored";
 
 constexpr SyscallEntry kCalls[] = {
-    {SYS_rt_sigaction, "rt_sigaction", RtSigaction, Support::kPartial, kNoHandlers},
+    {SYS_rt_sigaction, "rt_sigaction", RtSigaction},
     {SYS_rt_sigprocmask, "rt_sigprocmask", RtSigprocmask},
     {SYS_rt_sigpending, "rt_sigpending", RtSigpending},
-    {SYS_rt_sigsuspend, "rt_sigsuspend", RtSigsuspend, Support::kPartial, kNoHandlers},
-    {SYS_sigaltstack, "sigaltstack", Sigaltstack, Support::kPartial, "kept, never used"},
-    {SYS_kill, "kill", Kill, Support::kPartial, kNoHandlers},
-    {SYS_tkill, "tkill", Tkill, Support::kPartial, kNoHandlers},
-    {SYS_tgkill, "tgkill", Tgkill, Support::kPartial, kNoHandlers},
+    {SYS_rt_sigsuspend, "rt_sigsuspend", RtSigsuspend},
+    {SYS_rt_sigtimedwait, "rt_sigtimedwait", RtSigtimedwait},
+    {SYS_rt_sigreturn, "rt_sigreturn", RtSigreturn},
+    {SYS_rt_sigqueueinfo, "rt_sigqueueinfo", RtSigqueueinfo, Support::kPartial, kNoStopping},
+    {SYS_rt_tgsigqueueinfo, "rt_tgsigqueueinfo", RtTgsigqueueinfo, Support::kPartial, kNoStopping},
+    {SYS_sigaltstack, "sigaltstack", Sigaltstack},
+    {SYS_kill, "kill", Kill, Support::kPartial, kNoStopping},
+    {SYS_tkill, "tkill", Tkill, Support::kPartial, kNoStopping},
+    {SYS_tgkill, "tgkill", Tgkill, Support::kPartial, kNoStopping},
     {SYS_pause, "pause", Pause},
 };
 
 }  // namespace
-
-void RaiseSignal(Process& process, int signal) {
-  SignalState& signals = process.signals();
-  const std::uint64_t handler = signals.actions[static_cast<std::size_t>(signal - 1)].handler;
-  const bool unstoppable = signal == SIGKILL;
-  if (!unstoppable &&
-      (handler == kIgnoreHandler || (handler == kDefaultHandler && IgnoredByDefault(signal))))
-    return;
-  if (!unstoppable && (signals.blocked & BitOf(signal)) != 0) {
-    signals.pending |= BitOf(signal);
-    return;
-  }
-  Fault fault{.kind = FaultKind::kSignal, .signal = signal};
-  fault.detail = handler == kDefaultHandler || unstoppable
-                     ? absl::StrFormat("the program sent itself signal %d", signal)
-                     : absl::StrFormat(
-                           "the program sent itself signal %d, whose handler at %#x "
-                           "the microVM cannot run",
-                           signal, handler);
-  process.End(std::move(fault));
-}
 
 std::span<const SyscallEntry> SignalCalls() { return kCalls; }
 

@@ -12,7 +12,7 @@ Table MakeTable() {
   for (const auto family :
        {FileCalls(), DescriptorCalls(), PathCalls(), AttributeCalls(), PollCalls(), SocketCalls(),
         MessageCalls(), TimerFileCalls(), SpliceCalls(), MemoryCalls(), ProcessCalls(),
-        SignalCalls(), TimeCalls(), RandomCalls(), ThreadCalls()})
+        SignalCalls(), TimeCalls(), TimerCalls(), RandomCalls(), ThreadCalls(), FutexCalls()})
     for (const SyscallEntry& entry : family) table[static_cast<std::size_t>(entry.number)] = &entry;
   return table;
 }

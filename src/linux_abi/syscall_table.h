@@ -13,7 +13,8 @@ class Process;
 
 using SyscallArguments = std::array<std::uint64_t, 6>;
 
-/// Serves one call. Returns its result, or a negated errno, as in the kernel ABI.
+/// Serves one call for process.thread(). Returns its result, or a negated errno, as in the kernel
+/// ABI; or kAsleep, as Process::Sleep says.
 using SyscallHandler = std::int64_t (*)(Process& process, const SyscallArguments& arguments);
 
 enum class Support { kFull, kPartial };
@@ -41,8 +42,10 @@ std::span<const SyscallEntry> MemoryCalls();     // memory_calls.cc
 std::span<const SyscallEntry> ProcessCalls();    // process_calls.cc
 std::span<const SyscallEntry> SignalCalls();     // signal_calls.cc
 std::span<const SyscallEntry> TimeCalls();       // time_calls.cc
+std::span<const SyscallEntry> TimerCalls();      // timer_calls.cc: timers that send signals
 std::span<const SyscallEntry> RandomCalls();     // random_calls.cc
 std::span<const SyscallEntry> ThreadCalls();     // thread_calls.cc
+std::span<const SyscallEntry> FutexCalls();      // futex_calls.cc
 
 /// The entry for a number, or null: the call is answered with ENOSYS and named in the report.
 const SyscallEntry* FindSyscall(std::uint64_t number);

@@ -7,10 +7,12 @@
 #include <sys/timex.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <optional>
 
+#include "src/linux_abi/duration.h"
 #include "src/linux_abi/fixed_time.h"
 #include "src/linux_abi/process.h"
 
@@ -19,18 +21,8 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
 // What a process' CPU clocks say without the grant.
 constexpr nanoseconds kNoTime{0};
-
-timespec ToTimespec(nanoseconds time) {
-  return {.tv_sec = time.count() / kNanosPerSecond, .tv_nsec = time.count() % kNanosPerSecond};
-}
-
-timeval ToTimeval(nanoseconds time) {
-  return {.tv_sec = time.count() / kNanosPerSecond,
-          .tv_usec = time.count() % kNanosPerSecond / 1000};
-}
 
 ClockSource* GrantedClock(Process& process) {
   ClockSource* clock = process.spec().clock.get();
@@ -39,32 +31,25 @@ ClockSource* GrantedClock(Process& process) {
                                                                                     : nullptr;
 }
 
-nanoseconds CpuTime(Process& process) {
-  return GrantedClock(process) != nullptr ? process.host().CpuTime() : kNoTime;
+// CPU time of a thread, or of the process where `thread` is null.
+nanoseconds CpuTime(Process& process, const Thread* thread = nullptr) {
+  if (GrantedClock(process) == nullptr) return kNoTime;
+  return thread != nullptr ? process.scheduler().CpuTime(*thread) : process.host().CpuTime();
 }
 
-// Empty for a clock that does not exist.
-std::optional<nanoseconds> ReadClock(Process& process, std::uint64_t id) {
-  switch (static_cast<std::int32_t>(id)) {
-    case CLOCK_REALTIME:
-    case CLOCK_REALTIME_COARSE:
-    case CLOCK_TAI: {
-      ClockSource* clock = GrantedClock(process);
-      return clock != nullptr ? clock->RealTime() : kFixedTime;
-    }
-    case CLOCK_MONOTONIC:
-    case CLOCK_MONOTONIC_RAW:
-    case CLOCK_MONOTONIC_COARSE:
-    case CLOCK_BOOTTIME: {
-      ClockSource* clock = GrantedClock(process);
-      return clock != nullptr ? clock->MonotonicTime() : kFixedTime;
-    }
-    case CLOCK_PROCESS_CPUTIME_ID:
-    case CLOCK_THREAD_CPUTIME_ID:
-      return CpuTime(process);
-    default:
-      return std::nullopt;
+// The clocks of clock_getcpuclockid(3) and pthread_getcpuclockid(3): a pid or tid and a kind.
+// Spec: Linux include/linux/posix-timers.h.
+std::optional<nanoseconds> ReadNamedCpuClock(Process& process, std::int32_t id) {
+  constexpr std::int32_t kPerThread = 4;
+  constexpr std::int32_t kKinds = 3;
+  const std::int32_t owner = ~(id >> 3);
+  if ((id & kKinds) == kKinds) return std::nullopt;
+  if ((id & kPerThread) == 0) {
+    if (owner != 0 && owner != Process::kPid) return std::nullopt;
+    return CpuTime(process);
   }
+  const Thread* thread = owner == 0 ? &process.thread() : process.scheduler().Find(owner);
+  return thread != nullptr ? std::optional(CpuTime(process, thread)) : std::nullopt;
 }
 
 std::int64_t ClockGettime(Process& process, const SyscallArguments& a) {
@@ -94,39 +79,31 @@ std::int64_t Time(Process& process, const SyscallArguments& a) {
   return seconds;
 }
 
-// Sleeping tells no time, so it needs no grant.
-std::int64_t Sleep(Process& process, nanoseconds duration) {
-  if (duration <= nanoseconds(0)) return 0;
-  return process.host().Wait({}, duration);
-}
-
-// Empty when the address or the value is bad; `error` says which.
-std::optional<nanoseconds> ReadDuration(Process& process, std::uint64_t address,
-                                        std::int64_t& error) {
-  timespec time;
-  error = -EFAULT;
-  if (!process.memory().ReadObject(address, time)) return std::nullopt;
-  error = -EINVAL;
-  if (time.tv_sec < 0 || time.tv_nsec < 0 || time.tv_nsec >= kNanosPerSecond) return std::nullopt;
-  // Longer than anybody waits, and no overflow.
-  constexpr std::int64_t kMaxSeconds = 1'000'000'000;
-  return nanoseconds(std::min<std::int64_t>(time.tv_sec, kMaxSeconds) * kNanosPerSecond +
-                     time.tv_nsec);
+// Sleeping tells no time, so it needs no grant. `left_address`: where the time that is left goes
+// when a signal ends it.
+std::int64_t SleepFor(Process& process, nanoseconds duration, std::uint64_t left_address,
+                      std::int64_t interrupted) {
+  if (duration <= nanoseconds(0) && process.thread().call.wake == Wake::kNone) return 0;
+  const std::int64_t slept = process.Sleep({.timeout = duration, .interrupted = interrupted});
+  if (slept != -EINTR || left_address == 0) return slept;
+  const nanoseconds left =
+      std::max(nanoseconds(0), *process.thread().call.deadline - process.host().Now());
+  return process.memory().WriteObject(left_address, ToTimespec(left)) ? slept : -EFAULT;
 }
 
 std::int64_t Nanosleep(Process& process, const SyscallArguments& a) {
-  std::int64_t error = 0;
-  const auto duration = ReadDuration(process, a[0], error);
-  return duration ? Sleep(process, *duration) : error;
+  const auto duration = ReadDuration(process, a[0]);
+  return duration.ok() ? SleepFor(process, *duration, a[1], -EINTR) : duration.result();
 }
 
 std::int64_t ClockNanosleep(Process& process, const SyscallArguments& a) {
   const auto now = ReadClock(process, a[0]);
   if (!now) return -EINVAL;
-  std::int64_t error = 0;
-  const auto time = ReadDuration(process, a[2], error);
-  if (!time) return error;
-  return Sleep(process, (a[1] & TIMER_ABSTIME) != 0 ? *time - *now : *time);
+  const auto time = ReadDuration(process, a[2]);
+  if (!time.ok()) return time.result();
+  if ((a[1] & TIMER_ABSTIME) != 0)
+    return SleepFor(process, *time - *now, 0, kRestartWithoutHandler);
+  return SleepFor(process, *time, a[3], -EINTR);
 }
 
 std::int64_t Getrusage(Process& process, const SyscallArguments& a) {
@@ -134,7 +111,8 @@ std::int64_t Getrusage(Process& process, const SyscallArguments& a) {
   if (who != RUSAGE_SELF && who != RUSAGE_CHILDREN && who != RUSAGE_THREAD) return -EINVAL;
   rusage usage{};
   if (who != RUSAGE_CHILDREN) {
-    usage.ru_utime = ToTimeval(CpuTime(process));
+    usage.ru_utime =
+        ToTimeval(CpuTime(process, who == RUSAGE_THREAD ? &process.thread() : nullptr));
     usage.ru_maxrss = static_cast<long>(process.account().peak_bytes() / 1024);
   }
   return process.memory().WriteObject(a[1], usage) ? 0 : -EFAULT;
@@ -149,8 +127,7 @@ std::int64_t Times(Process& process, const SyscallArguments& a) {
 }
 
 constexpr SyscallEntry kCalls[] = {
-    {SYS_clock_gettime, "clock_gettime", ClockGettime, Support::kPartial,
-     "the clocks of other processes and the alarm clocks"},
+    {SYS_clock_gettime, "clock_gettime", ClockGettime, Support::kPartial, "the alarm clocks"},
     {SYS_clock_getres, "clock_getres", ClockGetres},
     {SYS_gettimeofday, "gettimeofday", Gettimeofday},
     {SYS_time, "time", Time},
@@ -161,6 +138,45 @@ constexpr SyscallEntry kCalls[] = {
 };
 
 }  // namespace
+
+ErrnoOr<nanoseconds> FromTimespec(const timespec& time) {
+  if (time.tv_sec < 0 || time.tv_nsec < 0 || time.tv_nsec >= kNanosPerSecond) return Errno{EINVAL};
+  // Far from overflowing, and longer than any run: absolute times are some 1.8 billion seconds.
+  constexpr std::int64_t kMaxSeconds = 8'000'000'000;
+  return nanoseconds(std::min<std::int64_t>(time.tv_sec, kMaxSeconds) * kNanosPerSecond +
+                     time.tv_nsec);
+}
+
+ErrnoOr<nanoseconds> ReadDuration(Process& process, std::uint64_t address) {
+  timespec time;
+  if (!process.memory().ReadObject(address, time)) return Errno{EFAULT};
+  return FromTimespec(time);
+}
+
+std::optional<nanoseconds> ReadClock(Process& process, std::uint64_t id) {
+  const auto clock_id = static_cast<std::int32_t>(id);
+  switch (clock_id) {
+    case CLOCK_REALTIME:
+    case CLOCK_REALTIME_COARSE:
+    case CLOCK_TAI: {
+      ClockSource* clock = GrantedClock(process);
+      return clock != nullptr ? clock->RealTime() : kFixedTime;
+    }
+    case CLOCK_MONOTONIC:
+    case CLOCK_MONOTONIC_RAW:
+    case CLOCK_MONOTONIC_COARSE:
+    case CLOCK_BOOTTIME: {
+      ClockSource* clock = GrantedClock(process);
+      return clock != nullptr ? clock->MonotonicTime() : kFixedTime;
+    }
+    case CLOCK_PROCESS_CPUTIME_ID:
+      return CpuTime(process);
+    case CLOCK_THREAD_CPUTIME_ID:
+      return CpuTime(process, &process.thread());
+    default:
+      return clock_id < 0 ? ReadNamedCpuClock(process, clock_id) : std::nullopt;
+  }
+}
 
 std::span<const SyscallEntry> TimeCalls() { return kCalls; }
 

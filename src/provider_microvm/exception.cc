@@ -3,6 +3,8 @@
 
 #include <signal.h>
 
+#include <cstring>
+
 #include "src/base/strings.h"
 
 namespace waxvm::microvm {
@@ -53,6 +55,24 @@ VectorMeaning MeaningOf(int vector) {
   }
 }
 
+// Which exception was raised and not masked, in the order in which Linux names them.
+// Spec: Intel SDM volume 1, sections 8.1.3 to 8.1.5 and 10.2.3.
+int FloatingPointCode(int vector, const linux_abi::ExtendedState& extended) {
+  std::uint16_t control = 0;
+  std::uint16_t status = 0;
+  std::uint32_t mxcsr = 0;
+  std::memcpy(&control, extended.bytes.data(), sizeof control);
+  std::memcpy(&status, extended.bytes.data() + 2, sizeof status);
+  std::memcpy(&mxcsr, extended.bytes.data() + 24, sizeof mxcsr);
+  const unsigned raised = vector == 16 ? status & ~unsigned{control} : mxcsr & ~(mxcsr >> 7);
+  if ((raised & 0x01) != 0) return FPE_FLTINV;
+  if ((raised & 0x04) != 0) return FPE_FLTDIV;
+  if ((raised & 0x08) != 0) return FPE_FLTOVF;
+  if ((raised & 0x12) != 0) return FPE_FLTUND;
+  if ((raised & 0x20) != 0) return FPE_FLTRES;
+  return SI_KERNEL;
+}
+
 }  // namespace
 
 Registers GeneralRegisters(const vmm::UserRegisters& registers) {
@@ -63,9 +83,10 @@ Registers GeneralRegisters(const vmm::UserRegisters& registers) {
 
 Fault PageFault(const vmm::Exit& exit, const vmm::UserRegisters& registers, FaultResult result) {
   Fault fault;
-  fault.kind =
-      result == FaultResult::kStackGuard ? FaultKind::kStackOverflow : FaultKind::kSegmentation;
-  fault.signal = SIGSEGV;
+  fault.kind = result == FaultResult::kStackGuard   ? FaultKind::kStackOverflow
+               : result == FaultResult::kBeyondFile ? FaultKind::kBusError
+                                                    : FaultKind::kSegmentation;
+  fault.signal = result == FaultResult::kBeyondFile ? SIGBUS : SIGSEGV;
   fault.address = exit.address;
   fault.registers = GeneralRegisters(registers);
   const char* access = (exit.error_code & kPageFaultFetch) != 0   ? "execution"
@@ -73,6 +94,7 @@ Fault PageFault(const vmm::Exit& exit, const vmm::UserRegisters& registers, Faul
                                                                   : "read";
   const char* reason = result == FaultResult::kStackGuard    ? "below the stack"
                        : result == FaultResult::kWrongRights ? "not allowed there"
+                       : result == FaultResult::kBeyondFile  ? "beyond the end of the mapped file"
                                                              : "not mapped";
   fault.detail = absl::StrFormat("%s at 0x%x from rip 0x%x: %s", access, exit.address,
                                  registers.general.rip, reason);
@@ -87,6 +109,51 @@ Fault ExceptionFault(const vmm::Exit& exit, const vmm::UserRegisters& registers)
   fault.detail = absl::StrFormat("%s (vector %d, error code 0x%x) at rip 0x%x", meaning.name,
                                  exit.vector, exit.error_code, registers.general.rip);
   return fault;
+}
+
+siginfo_t PageFaultSignal(const vmm::Exit& exit, FaultResult result) {
+  siginfo_t info{};
+  info.si_signo = SIGSEGV;
+  info.si_code = result == FaultResult::kWrongRights ? SEGV_ACCERR : SEGV_MAPERR;
+  if (result == FaultResult::kBeyondFile) {
+    info.si_signo = SIGBUS;
+    info.si_code = BUS_ADRERR;
+  }
+  info.si_addr = reinterpret_cast<void*>(exit.address);
+  return info;
+}
+
+siginfo_t ExceptionSignal(const vmm::Exit& exit, const vmm::UserRegisters& registers,
+                          const linux_abi::ExtendedState& extended) {
+  siginfo_t info{};
+  info.si_signo = MeaningOf(exit.vector).signal;
+  info.si_code = SI_KERNEL;
+  const auto here = reinterpret_cast<void*>(registers.general.rip);
+  switch (exit.vector) {
+    case 0:
+      info.si_code = FPE_INTDIV;
+      info.si_addr = here;
+      break;
+    case 1:
+      info.si_code = TRAP_TRACE;
+      info.si_addr = here;
+      break;
+    case 6:
+      info.si_code = ILL_ILLOPN;
+      info.si_addr = here;
+      break;
+    case 16:
+    case 19:
+      info.si_code = FloatingPointCode(exit.vector, extended);
+      info.si_addr = here;
+      break;
+    case 17:
+      info.si_code = BUS_ADRALN;
+      break;
+    default:
+      break;
+  }
+  return info;
 }
 
 Fault MachineFault(const vmm::Exit& exit, const vmm::UserRegisters& registers) {

@@ -3,9 +3,12 @@
 #ifndef WAXVM_SRC_PROVIDER_MICROVM_EXCEPTION_H_
 #define WAXVM_SRC_PROVIDER_MICROVM_EXCEPTION_H_
 
+#include <signal.h>
+
 #include <cstdint>
 
 #include "src/linux_abi/address_space.h"
+#include "src/linux_abi/host.h"
 #include "src/vmm/machine.h"
 #include "waxvm/fault.h"
 
@@ -23,6 +26,12 @@ Fault PageFault(const vmm::Exit& exit, const vmm::UserRegisters& registers,
 
 /// Any other exception in ring 3.
 Fault ExceptionFault(const vmm::Exit& exit, const vmm::UserRegisters& registers);
+
+/// The same as the signals that Linux sends, for a program that handles them. `extended` tells
+/// which floating-point exception it was.
+siginfo_t PageFaultSignal(const vmm::Exit& exit, linux_abi::AddressSpace::FaultResult result);
+siginfo_t ExceptionSignal(const vmm::Exit& exit, const vmm::UserRegisters& registers,
+                          const linux_abi::ExtendedState& extended);
 
 /// The end of a machine that KVM cannot continue (kShutdown, kFailed).
 Fault MachineFault(const vmm::Exit& exit, const vmm::UserRegisters& registers);

@@ -34,6 +34,7 @@ linux_abi::CpuFeatures FeaturesOf(const vmm::HostTraits& traits) {
   for (std::uint32_t i = 0; i < traits.cpuid.count; ++i)
     if (traits.cpuid.entries[i].function == 1) features.hwcap = traits.cpuid.entries[i].edx;
   if (traits.has_fsgsbase) features.hwcap2 = kHwcap2FsGsBase;
+  features.minimum_signal_stack_bytes = linux_abi::SignalFrameBytes(traits.extended_bytes);
   return features;
 }
 
@@ -63,11 +64,18 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
                          vmm::Machine::Create(self.host_->system, self.host_->traits, self.account_,
                                               {.trap_rdtsc = self.TrapsTimestamps(),
                                                .hide_rdrand = spec.random == nullptr,
-                                               .fixed_answers = std::span(answers).first(count)}));
+                                               .fixed_answers = std::span(answers).first(count),
+                                               .vdso = self.HasVdso()}));
+  if (self.HasVdso())
+    self.spec_.clock = self.machine_->MakeGuestClock(spec.clock, [gate = spec.gate] {
+      return gate->Check({.resource = Resource::kClock, .name = "clock"}).ok();
+    });
+  linux_abi::CpuFeatures features = FeaturesOf(self.host_->traits);
+  if (const std::uint64_t vdso = self.machine_->vdso_address(); vdso != 0)
+    features.vdso_address = vdso;
   self.pages_ = std::make_unique<MachinePages>(*self.machine_);
-  WAXVM_ASSIGN_OR_RETURN(self.process_,
-                         linux_abi::Process::Create(self.spec_, *self.pages_, self, self.account_,
-                                                    FeaturesOf(self.host_->traits)));
+  WAXVM_ASSIGN_OR_RETURN(self.process_, linux_abi::Process::Create(self.spec_, *self.pages_, self,
+                                                                   self.account_, features));
   const linux_abi::EntryState entry = self.process_->entry();
   self.machine_->Start(entry.instruction_pointer, entry.stack_pointer);
   return instance;
@@ -114,6 +122,9 @@ absl::StatusOr<Event> MicroVmInstance::RunUntilEvent() {
       case vmm::Exit::Kind::kInterrupted:
         kick_->Consume();
         event = Ended();
+        if (event) break;
+        process_->Tick();
+        event = AfterScheduling();
         break;
       case vmm::Exit::Kind::kShutdown:
       case vmm::Exit::Kind::kFailed:
@@ -130,30 +141,52 @@ std::optional<Event> MicroVmInstance::ServeSystemCall() {
   const std::optional<std::int64_t> result = process_->Dispatch(
       registers.rax,
       {registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9});
-  if (result) {
-    machine_->SetSystemCallResult(*result);
-    if (std::exchange(wait_was_cut_short_, false) || kick_->requested()) return Ended();
-    return std::nullopt;
-  }
+  if (!result) return AfterScheduling();
+  machine_->SetSystemCallResult(*result);
+  if (std::exchange(wait_was_cut_short_, false) || kick_->requested()) return Ended();
+  return std::nullopt;
+}
+
+std::optional<Event> MicroVmInstance::AfterScheduling() {
+  if (process_->ending())
+    return std::visit([](const auto& ending) -> Event { return ending; }, *process_->ending());
   if (process_->pending_host_call()) return *process_->pending_host_call();
-  return std::visit([](const auto& ending) -> Event { return ending; }, *process_->ending());
+  if (std::exchange(wait_was_cut_short_, false) || kick_->requested()) return Ended();
+  return std::nullopt;
 }
 
 std::optional<Event> MicroVmInstance::ServeException(const vmm::Exit& exit) {
   using FaultResult = linux_abi::AddressSpace::FaultResult;
   const vmm::UserRegisters registers = machine_->registers();
   if (AnswerTimestamp(exit)) return std::nullopt;
-  if (exit.vector != kPageFaultVector) return ExceptionFault(exit, registers);
+  if (exit.vector != kPageFaultVector) {
+    linux_abi::ExtendedState extended;
+    SaveExtended(extended);
+    return Raise(ExceptionFault(exit, registers), ExceptionSignal(exit, registers, extended), exit);
+  }
   const FaultResult result =
       process_->memory().HandleFault(exit.address, (exit.error_code & kPageFaultWrite) != 0,
                                      (exit.error_code & kPageFaultFetch) != 0);
   if (result == FaultResult::kOutOfMemory) return LimitReached{LimitKind::kMemory};
-  if (result != FaultResult::kHandled) return PageFault(exit, registers, result);
+  if (result != FaultResult::kHandled)
+    return Raise(PageFault(exit, registers, result), PageFaultSignal(exit, result), exit);
   if (IsRepeating(exit))
     return MachineFault(
         {.kind = vmm::Exit::Kind::kFailed, .detail = "the same page fault again and again"},
         registers);
   return std::nullopt;
+}
+
+std::optional<Event> MicroVmInstance::Raise(Fault fault, const siginfo_t& info,
+                                            const vmm::Exit& exit) {
+  // What the processor itself could not get through is no signal of the program's.
+  if (fault.kind == FaultKind::kDoubleFault || fault.kind == FaultKind::kMachine) return fault;
+  process_->Raise(info,
+                  {.number = static_cast<std::uint64_t>(exit.vector),
+                   .error_code = exit.error_code,
+                   .address = exit.vector == kPageFaultVector ? exit.address : 0},
+                  std::move(fault));
+  return AfterScheduling();
 }
 
 bool MicroVmInstance::AnswerTimestamp(const vmm::Exit& exit) {
@@ -174,6 +207,8 @@ bool MicroVmInstance::AnswerTimestamp(const vmm::Exit& exit) {
 bool MicroVmInstance::TrapsTimestamps() const {
   return spec_.clock == nullptr && host_->traits.traps_rdtsc;
 }
+
+bool MicroVmInstance::HasVdso() const { return spec_.clock != nullptr && spec_.host_clock; }
 
 bool MicroVmInstance::IsRepeating(const vmm::Exit& exit) {
   const std::uint64_t rip = machine_->registers().general.rip;
@@ -234,10 +269,71 @@ int MicroVmInstance::Wait(std::span<pollfd> descriptors, std::optional<nanosecon
   return result;
 }
 
-void MicroVmInstance::SetFsBase(std::uint64_t address) { machine_->SetFsBase(address); }
-std::uint64_t MicroVmInstance::FsBase() { return machine_->registers().fs_base; }
-void MicroVmInstance::SetGsBase(std::uint64_t address) { machine_->SetGsBase(address); }
-std::uint64_t MicroVmInstance::GsBase() { return machine_->registers().gs_base; }
+linux_abi::CpuRegisters MicroVmInstance::Registers() {
+  const vmm::UserRegisters registers = machine_->registers();
+  const kvm_regs& r = registers.general;
+  return {.rax = r.rax,
+          .rbx = r.rbx,
+          .rcx = r.rcx,
+          .rdx = r.rdx,
+          .rsi = r.rsi,
+          .rdi = r.rdi,
+          .rbp = r.rbp,
+          .rsp = r.rsp,
+          .r8 = r.r8,
+          .r9 = r.r9,
+          .r10 = r.r10,
+          .r11 = r.r11,
+          .r12 = r.r12,
+          .r13 = r.r13,
+          .r14 = r.r14,
+          .r15 = r.r15,
+          .rip = r.rip,
+          .rflags = r.rflags,
+          .fs_base = registers.fs_base,
+          .gs_base = registers.gs_base};
+}
+
+void MicroVmInstance::SetRegisters(const linux_abi::CpuRegisters& r) {
+  machine_->SetRegisters({.general = {.rax = r.rax,
+                                      .rbx = r.rbx,
+                                      .rcx = r.rcx,
+                                      .rdx = r.rdx,
+                                      .rsi = r.rsi,
+                                      .rdi = r.rdi,
+                                      .rsp = r.rsp,
+                                      .rbp = r.rbp,
+                                      .r8 = r.r8,
+                                      .r9 = r.r9,
+                                      .r10 = r.r10,
+                                      .r11 = r.r11,
+                                      .r12 = r.r12,
+                                      .r13 = r.r13,
+                                      .r14 = r.r14,
+                                      .r15 = r.r15,
+                                      .rip = r.rip,
+                                      .rflags = r.rflags},
+                          .fs_base = r.fs_base,
+                          .gs_base = r.gs_base});
+}
+
+void MicroVmInstance::SaveExtended(linux_abi::ExtendedState& state) {
+  machine_->SaveExtended(state.bytes);
+}
+
+bool MicroVmInstance::LoadExtended(const linux_abi::ExtendedState& state) {
+  return machine_->LoadExtended(state.bytes);
+}
+
+nanoseconds MicroVmInstance::Now() { return vmm::Kick::Clock::now().time_since_epoch(); }
+
+void MicroVmInstance::InterruptAt(std::optional<nanoseconds> when) {
+  kick_->InterruptAt(when ? std::optional(vmm::Kick::Clock::time_point(*when)) : std::nullopt);
+}
+
+void MicroVmInstance::SetThreadId(std::int32_t id) {
+  machine_->SetFixedAnswer(linux_abi::kGettidNumber, id);
+}
 
 nanoseconds MicroVmInstance::CpuTime() {
   return in_resume_ ? cpu_before_ + (ThreadCpuTime() - cpu_entered_) : cpu_before_;

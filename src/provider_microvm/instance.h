@@ -43,10 +43,16 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   // linux_abi::Host.
   OutputResult WriteOutput(Stream stream, std::string_view data) override;
   int Wait(std::span<pollfd> descriptors, std::optional<std::chrono::nanoseconds> timeout) override;
-  void SetFsBase(std::uint64_t address) override;
-  std::uint64_t FsBase() override;
-  void SetGsBase(std::uint64_t address) override;
-  std::uint64_t GsBase() override;
+  linux_abi::CpuRegisters Registers() override;
+  void SetRegisters(const linux_abi::CpuRegisters& registers) override;
+  void SaveExtended(linux_abi::ExtendedState& state) override;
+  bool LoadExtended(const linux_abi::ExtendedState& state) override;
+  std::uint64_t ExtendedFeatures() override { return host_->traits.xcr0; }
+  std::size_t ExtendedBytes() override { return host_->traits.extended_bytes; }
+  bool AtUserMode() override { return machine_->AtUserMode(); }
+  std::chrono::nanoseconds Now() override;
+  void InterruptAt(std::optional<std::chrono::nanoseconds> when) override;
+  void SetThreadId(std::int32_t id) override;
   std::chrono::nanoseconds CpuTime() override;
 
   absl::StatusOr<Event> RunUntilEvent();
@@ -55,6 +61,11 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   /// Answers a trapped rdtsc or rdtscp with a clock that stands still; false: it was neither.
   bool AnswerTimestamp(const vmm::Exit& exit);
   bool TrapsTimestamps() const;
+  /// A fault that is the program's own: its handler's, or the end. Empty: it goes on.
+  std::optional<Event> Raise(Fault fault, const siginfo_t& info, const vmm::Exit& exit);
+  /// The event of a process that is over or waits; empty: the guest goes on.
+  std::optional<Event> AfterScheduling();
+  bool HasVdso() const;
   /// The event that ends a run from outside: stopped, or out of wall or CPU time.
   std::optional<Event> Ended();
   bool OverWallTime() const;
@@ -62,7 +73,7 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   bool IsRepeating(const vmm::Exit& exit);
 
   const std::shared_ptr<const HostSystem> host_;
-  const InstanceSpec spec_;
+  InstanceSpec spec_;  ///< as asked for, but that the clock is the vDSO's where there is one
   MemoryAccount account_;
   OutputLimiter output_;
   absl::Status output_status_;

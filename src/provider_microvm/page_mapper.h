@@ -33,6 +33,17 @@ class MachinePages final : public linux_abi::PageMapper {
   std::size_t CopyTo(std::uint64_t address, std::span<const std::byte> from) override {
     return machine_.pages().CopyTo(address, from);
   }
+  std::optional<SharedFrame> NewSharedFrame() override { return machine_.memory().AllocateFrame(); }
+  void FreeSharedFrame(SharedFrame frame) override { machine_.memory().FreeFrames(frame, 1); }
+  bool MapShared(std::uint64_t address, SharedFrame frame, linux_abi::PageRights rights) override {
+    return machine_.pages().MapShared(address, frame, Access(rights));
+  }
+  void ReadShared(SharedFrame frame, std::span<std::byte> to) const override {
+    machine_.memory().Read(frame, to);
+  }
+  void WriteShared(SharedFrame frame, std::span<const std::byte> from) override {
+    machine_.memory().Write(frame, from);
+  }
   std::uint64_t ReclaimUntouched() override { return machine_.pages().ReclaimUntouched(); }
   std::uint64_t FreeBytes() const override { return machine_.memory().FreeBytes(); }
 

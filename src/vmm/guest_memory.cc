@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "src/base/status.h"
 #include "src/base/unique_fd.h"
@@ -131,6 +132,14 @@ void GuestMemory::DropMappings(GuestPhysical start, std::uint64_t bytes) {
   // while no access of another vCPU can fail in between (as it could with PROT_NONE).
   ::mprotect(At(start), bytes, PROT_READ | PROT_WRITE | PROT_EXEC);
   ::mprotect(At(start), bytes, PROT_READ | PROT_WRITE);
+}
+
+void GuestMemory::Read(GuestPhysical frame, std::span<std::byte> to) const {
+  std::memcpy(to.data(), At(frame), std::min<std::size_t>(to.size(), kPageBytes));
+}
+
+void GuestMemory::Write(GuestPhysical frame, std::span<const std::byte> from) {
+  std::memcpy(At(frame), from.data(), std::min<std::size_t>(from.size(), kPageBytes));
 }
 
 // Not mincore(), which cannot tell a page that was swapped out from one that never was.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -53,6 +54,10 @@ class GuestMemory {
 
   /// Host address of a frame; stays inside the vmm module.
   std::byte* At(GuestPhysical address) const { return memory_.data() + address; }
+
+  /// Copies from or to the start of a frame, at most its size.
+  void Read(GuestPhysical frame, std::span<std::byte> to) const;
+  void Write(GuestPhysical frame, std::span<const std::byte> from);
 
   /// For every frame handed out so far, whether anybody has touched it; all of them where the host
   /// does not tell.

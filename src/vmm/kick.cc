@@ -40,12 +40,17 @@ absl::StatusOr<std::unique_ptr<Kick>> Kick::Create(int signal_offset) {
 
 Kick::~Kick() = default;
 
-absl::Status Kick::StartTimer(clockid_t clock, nanoseconds after, timer_t& timer) {
+absl::Status Kick::MakeTimer(clockid_t clock, timer_t& timer) {
   sigevent event{};
   event.sigev_notify = SIGEV_THREAD_ID;
   event.sigev_signo = signal_;
   event._sigev_un._tid = static_cast<pid_t>(::syscall(SYS_gettid));
-  if (::timer_create(clock, &event, &timer) != 0) return ErrnoStatus(errno, "timer_create");
+  return ::timer_create(clock, &event, &timer) == 0 ? absl::OkStatus()
+                                                    : ErrnoStatus(errno, "timer_create");
+}
+
+absl::Status Kick::StartTimer(clockid_t clock, nanoseconds after, timer_t& timer) {
+  WAXVM_RETURN_IF_ERROR(MakeTimer(clock, timer));
   itimerspec when{};
   when.it_value = ToTimespec(std::max(after, nanoseconds(1)));
   when.it_interval = ToTimespec(kRepeat);
@@ -86,10 +91,11 @@ absl::Status Kick::Enter(std::optional<Clock::time_point> wall, std::optional<na
 }
 
 void Kick::Leave() {
-  for (std::optional<timer_t>* timer : {&wall_timer_, &cpu_timer_}) {
+  for (std::optional<timer_t>* timer : {&wall_timer_, &cpu_timer_, &interrupt_timer_}) {
     if (*timer) ::timer_delete(**timer);
     timer->reset();
   }
+  interrupt_at_.reset();
   {
     const MutexLock lock(mutex_);
     thread_ = 0;
@@ -113,6 +119,23 @@ void Kick::Request() {
   [[maybe_unused]] const ssize_t written = ::write(event_.get(), &one, sizeof one);
   const MutexLock lock(mutex_);
   if (thread_ != 0) ::syscall(SYS_tgkill, ::getpid(), thread_, signal_);
+}
+
+void Kick::InterruptAt(std::optional<Clock::time_point> when) {
+  if (when == interrupt_at_) return;
+  if (!interrupt_timer_) {
+    timer_t timer;
+    // Without a timer threads do not take turns, but every one still gives way when it waits.
+    if (!MakeTimer(CLOCK_MONOTONIC, timer).ok()) return;
+    interrupt_timer_ = timer;
+  }
+  interrupt_at_ = when;
+  itimerspec setting{};
+  if (when) {
+    setting.it_value = ToTimespec(std::max(nanoseconds(when->time_since_epoch()), nanoseconds(1)));
+    setting.it_interval = ToTimespec(kRepeat);
+  }
+  ::timer_settime(*interrupt_timer_, TIMER_ABSTIME, &setting, nullptr);
 }
 
 int Kick::Wait(std::span<pollfd> descriptors, std::optional<nanoseconds> timeout) {

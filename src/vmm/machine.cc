@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/vmm/machine.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 
 #include "src/base/status.h"
 #include "src/base/strings.h"
+#include "src/vmm/stubs.h"
+#include "src/vmm/vdso/guest_clock.h"
+#include "src/vmm/vdso/page.h"
 
 extern "C" {
 extern const std::byte waxvm_stub_start[];
@@ -19,6 +23,8 @@ extern const std::byte waxvm_stub_flush_exception_code[];
 extern const std::byte waxvm_stub_saved_rax[];
 extern const std::byte waxvm_stub_exceptions[];
 extern const std::byte waxvm_stub_answers[];
+extern const std::byte waxvm_vdso_image[];
+extern const std::byte waxvm_vdso_image_end[];
 }
 
 namespace waxvm::vmm {
@@ -26,7 +32,7 @@ namespace {
 
 // The machine's own pages, below the 64 KiB where no program may map anything; page 0 is absent.
 constexpr GuestVirtual kDescriptorAddress = 0x1000;
-constexpr GuestVirtual kStubAddress = 0x2000;
+constexpr GuestVirtual kStubAddress = WAXVM_STUB_ADDRESS;
 constexpr GuestVirtual kStackAddress = 0x3000;
 // Inside the descriptor page. The TSS is followed by the bitmap of ports 0 to 0xff and a byte of
 // ones that ends it.
@@ -48,6 +54,7 @@ constexpr std::uint16_t kPortSystemCall = 0xf0;
 constexpr std::uint16_t kPortException = 0xf1;
 
 constexpr std::uint16_t kKernelCode = 0x08;
+constexpr std::uint16_t kKernelData = 0x10;
 constexpr std::uint16_t kUserData = 0x20 | 3;
 constexpr std::uint16_t kUserCode = 0x28 | 3;
 constexpr std::uint16_t kTss = 0x30;
@@ -58,6 +65,7 @@ constexpr std::uint32_t kMsrSyscallMask = 0xc0000084;
 // Cleared on entry to ring 0: trap, interrupt, direction, nested task, alignment check.
 constexpr std::uint64_t kSyscallFlagMask = 0x100 | 0x200 | 0x400 | 0x4000 | 0x40000;
 constexpr std::uint64_t kFlagInterrupt = 0x202;
+constexpr std::uint64_t kFlagsReserved = 0x2;
 
 constexpr std::uint64_t kCr4Tsd = 1 << 2;
 constexpr std::uint64_t kCr4Base = (1 << 5) | (1 << 9) | (1 << 10);  // PAE, OSFXSR, OSXMMEXCPT
@@ -67,6 +75,7 @@ constexpr std::uint64_t kEfer = 0xd01;                               // NXE, LMA
 constexpr std::int32_t kLeave = -4096;
 constexpr std::int32_t kSetFsBase = -4097;
 constexpr std::uint32_t kArchPrctl = 158;
+constexpr std::uint32_t kAnswers = 512;
 
 std::uint64_t StubOffset(const std::byte* symbol) {
   return static_cast<std::uint64_t>(symbol - waxvm_stub_start);
@@ -116,13 +125,16 @@ void FillDescriptorPage(std::byte* page, bool open_system_call_port) {
   }
 }
 
+void PutAnswer(std::byte* stub_page, std::uint32_t number, std::int32_t value) {
+  Put<std::int32_t>(stub_page + StubOffset(waxvm_stub_answers) + 4 * number, value);
+}
+
 void FillStubPage(std::byte* page, bool can_set_fs_base, std::span<const FixedAnswer> answers) {
   std::memcpy(page, waxvm_stub_start, static_cast<std::size_t>(waxvm_stub_end - waxvm_stub_start));
-  std::byte* table = page + StubOffset(waxvm_stub_answers);
   for (const FixedAnswer& answer : answers)
-    if (answer.number < 512 && answer.value > kLeave)
-      Put<std::int32_t>(table + 4 * answer.number, answer.value);
-  if (can_set_fs_base) Put<std::int32_t>(table + 4 * kArchPrctl, kSetFsBase);
+    if (answer.number < kAnswers && answer.value > kLeave)
+      PutAnswer(page, answer.number, answer.value);
+  if (can_set_fs_base) PutAnswer(page, kArchPrctl, kSetFsBase);
 }
 
 kvm_segment Segment(std::uint16_t selector, std::uint8_t type, std::uint8_t ring, bool code) {
@@ -187,7 +199,43 @@ absl::Status Machine::BuildSystemPages(const MachineOptions& options) {
   stack_frame_ = *stack;
   FillDescriptorPage(memory_->At(*descriptors), paravirtual);
   FillStubPage(memory_->At(*stubs), paravirtual && traits_.has_fsgsbase, options.fixed_answers);
+  return options.vdso ? MapVdso() : absl::OkStatus();
+}
+
+absl::Status Machine::MapVdso() {
+  const std::span<const std::byte> image(waxvm_vdso_image, waxvm_vdso_image_end);
+  const auto data = memory_->AllocateFrame();
+  bool mapped = data && pages_.MapSystemPage(WAXVM_VDSO_DATA_ADDRESS, *data, /*user=*/true,
+                                             /*write=*/false);
+  for (std::size_t done = 0; mapped && done < image.size(); done += kPageBytes) {
+    const auto frame = memory_->AllocateFrame();
+    mapped = frame && pages_.MapSystemPage(WAXVM_VDSO_IMAGE_ADDRESS + done, *frame, /*user=*/true,
+                                           /*write=*/false);
+    if (!mapped) break;
+    const auto part = image.subspan(done, std::min<std::size_t>(kPageBytes, image.size() - done));
+    std::memcpy(memory_->At(*frame), part.data(), part.size());
+  }
+  if (!mapped)
+    return absl::ResourceExhaustedError("the memory limit does not leave room for the vDSO");
+  vdso_data_ = memory_->At(*data);
   return absl::OkStatus();
+}
+
+std::uint64_t Machine::vdso_address() const {
+  return vdso_data_ != nullptr ? WAXVM_VDSO_IMAGE_ADDRESS : 0;
+}
+
+std::shared_ptr<ClockSource> Machine::MakeGuestClock(std::shared_ptr<ClockSource> host,
+                                                     std::function<bool()> may_show) {
+  if (vdso_data_ == nullptr || !traits_.CanTellTime()) return host;
+  return std::make_shared<GuestClock>(std::move(host), traits_.tsc_khz,
+                                      reinterpret_cast<waxvm_vdso_page*>(vdso_data_), ReadTsc,
+                                      std::move(may_show));
+}
+
+void Machine::SetFixedAnswer(std::uint32_t number, std::int32_t value) {
+  if (number >= kAnswers || number == kArchPrctl || value <= kLeave) return;
+  PutAnswer(memory_->At(stub_frame_), number, value);
 }
 
 absl::Status Machine::SetUpVcpu(const MachineOptions& options) {
@@ -206,6 +254,7 @@ absl::Status Machine::SetUpVcpu(const MachineOptions& options) {
   WAXVM_RETURN_IF_ERROR(vcpu_.SetMsrs({{kMsrStar, std::uint64_t{0x00180008} << 32},
                                        {kMsrLstar, kStubAddress + StubOffset(entry)},
                                        {kMsrSyscallMask, hardware ? kSyscallFlagMask : 0}}));
+  if (traits_.needs_tsc_offset) WAXVM_RETURN_IF_ERROR(vcpu_.SetTscOffset(0));
   vcpu_.run().kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
   return absl::OkStatus();
 }
@@ -253,10 +302,10 @@ Exit Machine::Run() {
   stop_ = Stop::kNowhere;
   const int error = vcpu_.Run();
   kvm_run& run = vcpu_.run();
-  if (error == EINTR || error == EAGAIN) return {.kind = Exit::Kind::kInterrupted};
-  ++exits_;
   run.kvm_dirty_regs = 0;
   user_ = synced().regs;
+  if (error == EINTR || error == EAGAIN) return {.kind = Exit::Kind::kInterrupted};
+  ++exits_;
   if (error != 0)
     return {.kind = Exit::Kind::kFailed,
             .detail = absl::StrFormat("KVM_RUN: %s", ErrnoStatus(error, "error").message())};
@@ -331,7 +380,9 @@ void Machine::ReturnThroughFlush() {
   const std::byte* way = nullptr;
   switch (stop_) {
     case Stop::kNowhere:
-      return;  // nothing has run since, so nothing is cached
+    case Stop::kReplaced:
+      if (AtUserMode()) ReturnThroughFrame();
+      return;
     case Stop::kSystemCall:
       way = waxvm_stub_flush_syscall;
       break;
@@ -346,6 +397,46 @@ void Machine::ReturnThroughFlush() {
                      synced().regs.rax);
   synced().regs.rip = kStubAddress + StubOffset(way);
   vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+}
+
+// Enters ring 3 by `iretq` from a frame made here, where no exception has left one.
+void Machine::ReturnThroughFrame() {
+  kvm_regs& regs = synced().regs;
+  const std::uint64_t frame[5] = {regs.rip, kUserCode, regs.rflags, regs.rsp, kUserData};
+  const std::uint64_t at = kInterruptStackTop - sizeof frame;
+  std::memcpy(memory_->At(stack_frame_) + (at - kStackAddress), frame, sizeof frame);
+  Put<std::uint64_t>(memory_->At(stub_frame_) + StubOffset(waxvm_stub_saved_rax), regs.rax);
+  regs.rip = kStubAddress + StubOffset(waxvm_stub_flush_exception);
+  regs.rsp = at;
+  regs.rflags = kFlagsReserved;
+  kvm_sregs& special = synced().sregs;
+  special.cs = Segment(kKernelCode, 11, 0, /*code=*/true);
+  special.ss = Segment(kKernelData, 3, 0, /*code=*/false);
+  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+}
+
+bool Machine::AtUserMode() const {
+  return stop_ != Stop::kNowhere || (synced().sregs.cs.selector & 3) == 3;
+}
+
+void Machine::SetRegisters(const UserRegisters& registers) {
+  synced().regs = registers.general;
+  kvm_sregs& special = synced().sregs;
+  special.fs.base = registers.fs_base;
+  special.gs.base = registers.gs_base;
+  special.cs = Segment(kUserCode, 11, 3, /*code=*/true);
+  special.ss = Segment(kUserData, 3, 3, /*code=*/false);
+  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+  user_ = registers.general;
+  stop_ = Stop::kReplaced;
+}
+
+void Machine::SaveExtended(std::span<std::byte, kvm::Vcpu::kExtendedBytes> state) const {
+  if (!vcpu_.GetExtended(state).ok()) std::ranges::fill(state, std::byte{0});
+}
+
+bool Machine::LoadExtended(std::span<const std::byte, kvm::Vcpu::kExtendedBytes> state) {
+  return vcpu_.SetExtended(state).ok();
 }
 
 UserRegisters Machine::registers() const {
@@ -368,16 +459,6 @@ void Machine::SkipInstruction(std::uint64_t bytes, std::uint64_t rax, std::uint6
   synced().regs.rax = rax;
   synced().regs.rdx = rdx;
   vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS;
-}
-
-void Machine::SetFsBase(std::uint64_t address) {
-  synced().sregs.fs.base = address;
-  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
-}
-
-void Machine::SetGsBase(std::uint64_t address) {
-  synced().sregs.gs.base = address;
-  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
 }
 
 }  // namespace waxvm::vmm

@@ -3,6 +3,7 @@
 #define WAXVM_SRC_VMM_MACHINE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -13,6 +14,7 @@
 #include "src/kvm/kvm.h"
 #include "src/vmm/guest_memory.h"
 #include "src/vmm/page_table.h"
+#include "waxvm/grant.h"
 
 namespace waxvm::vmm {
 
@@ -22,13 +24,22 @@ enum class VmKind { kHardware, kParavirtual };
 /// What this host's KVM does, found out once by running a tiny guest (ProbeHost).
 struct HostTraits {
   VmKind kind = VmKind::kParavirtual;
-  bool traps_rdtsc = false;        ///< CR4.TSD is honoured
-  bool has_rdrand = false;         ///< executes in ring 3, whatever CPUID says
-  bool has_fsgsbase = false;       ///< wrfsbase executes in ring 3
-  std::uint64_t optional_cr4 = 0;  ///< those of kOptionalCr4 that KVM accepts
-  std::uint64_t xcr0 = 3;          ///< x87 and SSE; AVX and AVX-512 where the host has them
-  kvm::CpuidTable cpuid;           ///< as offered, without what waxvm keeps away from guests
-  kvm_sregs reset_sregs{};         ///< of a vCPU that was just made
+  bool traps_rdtsc = false;          ///< CR4.TSD is honoured
+  bool has_rdrand = false;           ///< executes in ring 3, whatever CPUID says
+  bool has_fsgsbase = false;         ///< wrfsbase executes in ring 3
+  std::uint64_t optional_cr4 = 0;    ///< those of kOptionalCr4 that KVM accepts
+  std::uint64_t xcr0 = 3;            ///< x87 and SSE; AVX and AVX-512 where the host has them
+  std::size_t extended_bytes = 576;  ///< of the XSAVE state that xcr0 names
+  kvm::CpuidTable cpuid;             ///< as offered, without what waxvm keeps away from guests
+  kvm_sregs reset_sregs{};           ///< of a vCPU that was just made
+
+  std::uint64_t tsc_khz = 0;      ///< of the guest's timestamp counter; 0: unknown
+  bool invariant_tsc = false;     ///< counts at one speed, whatever the CPU does
+  bool tsc_is_hosts = false;      ///< `rdtsc` inside reads what it reads outside …
+  bool needs_tsc_offset = false;  ///< … once the vCPU's offset has been set to 0
+
+  /// A guest can turn timestamps into the host's time.
+  bool CanTellTime() const { return tsc_khz != 0 && invariant_tsc && tsc_is_hosts; }
 };
 
 inline constexpr std::uint64_t kCr4Umip = 1 << 11;
@@ -54,6 +65,7 @@ struct MachineOptions {
   bool trap_rdtsc = false;
   bool hide_rdrand = false;  ///< from CPUID; the instruction itself cannot be withheld
   std::span<const FixedAnswer> fixed_answers = {};
+  bool vdso = false;  ///< maps the vDSO; needs a clock that the guest may read
 };
 
 /// Ring-3 registers, wherever the vCPU stopped.
@@ -108,16 +120,37 @@ class Machine {
   /// After an exception: the guest goes on behind the `bytes` of the instruction that raised it,
   /// with these results in rax and rdx.
   void SkipInstruction(std::uint64_t bytes, std::uint64_t rax, std::uint64_t rdx);
-  void SetFsBase(std::uint64_t address);
-  void SetGsBase(std::uint64_t address);
+
+  /// True when registers() are a program's and may be replaced: after every exit but one by an
+  /// interruption that found the vCPU in a ring-0 stub.
+  bool AtUserMode() const;
+  /// The guest goes on in ring 3 with exactly these.
+  void SetRegisters(const UserRegisters& registers);
+  /// x87 and vector registers, in the standard format of XSAVE.
+  void SaveExtended(std::span<std::byte, kvm::Vcpu::kExtendedBytes> state) const;
+  /// False when KVM refuses the state; nothing has changed then.
+  bool LoadExtended(std::span<const std::byte, kvm::Vcpu::kExtendedBytes> state);
+
+  /// Changes what the stub answers to system call `number` from now on (for gettid, when another
+  /// thread runs). Costs one store. A number or a value that the table cannot hold is ignored.
+  void SetFixedAnswer(std::uint32_t number, std::int32_t value);
+
+  /// Where the vDSO's ELF header lies, for AT_SYSINFO_EHDR; 0: there is none.
+  std::uint64_t vdso_address() const;
+  /// The clock that this machine's vDSO shows, to be read by system calls as well; `host` itself
+  /// where the guest cannot tell the time. `may_show` is asked now and then whether the guest may
+  /// see it. It must not be read once the machine is gone.
+  std::shared_ptr<ClockSource> MakeGuestClock(std::shared_ptr<ClockSource> host,
+                                              std::function<bool()> may_show);
 
   absl::Status SetSignalMask(std::uint64_t mask) { return vcpu_.SetSignalMask(mask); }
   std::uint64_t exits() const { return exits_; }
 
  private:
   friend absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system);
+  friend absl::Status ProbeTimestamps(Machine& machine, HostTraits& traits);
 
-  enum class Stop { kNowhere, kSystemCall, kException, kExceptionWithCode };
+  enum class Stop { kNowhere, kSystemCall, kException, kExceptionWithCode, kReplaced };
 
   Machine(const HostTraits& traits, std::unique_ptr<GuestMemory> memory, PageTable pages,
           std::unique_ptr<kvm::Vm> vm, kvm::Vcpu vcpu)
@@ -127,10 +160,12 @@ class Machine {
         vm_(std::move(vm)),
         vcpu_(std::move(vcpu)) {}
   absl::Status BuildSystemPages(const MachineOptions& options);
+  absl::Status MapVdso();
   absl::Status SetUpVcpu(const MachineOptions& options);
   Exit DecodeDoorbell();
   Exit DecodeException(std::uint64_t stub_offset);
   void ReturnThroughFlush();
+  void ReturnThroughFrame();
   void CompletePendingIo();
   kvm_sync_regs& synced() const { return vcpu_.run().s.regs; }
 
@@ -142,6 +177,7 @@ class Machine {
   kvm::Vcpu vcpu_;
   GuestPhysical stub_frame_ = 0;
   GuestPhysical stack_frame_ = 0;
+  std::byte* vdso_data_ = nullptr;
   std::uint64_t cr4_ = 0;
   std::uint64_t exits_ = 0;
   Stop stop_ = Stop::kNowhere;

@@ -2,7 +2,9 @@
 // Runs guests of a few instructions on this host's KVM, of whichever kind it is.
 #include "src/vmm/machine.h"
 
+#include <elf.h>
 #include <signal.h>
+#include <time.h>
 
 #include <chrono>
 #include <cstring>
@@ -11,11 +13,16 @@
 
 #include "gtest/gtest.h"
 #include "src/vmm/kick.h"
+#include "src/vmm/vdso/guest_clock.h"
+#include "src/vmm/vdso/page.h"
+
+extern "C" const std::byte waxvm_vdso_image[];
 
 namespace waxvm::vmm {
 namespace {
 
 using std::chrono_literals::operator""ms;
+using std::chrono_literals::operator""us;
 
 constexpr GuestVirtual kCode = 0x400000;
 constexpr GuestVirtual kData = 0x10000000;
@@ -37,6 +44,7 @@ class Code {
   }
   Code& SetRdi(std::uint64_t value) { return Bytes({0x48, 0xbf}).Immediate(value, 8); }
   Code& SetRsi(std::uint64_t value) { return Bytes({0x48, 0xbe}).Immediate(value, 8); }
+  Code& SetRax(std::uint64_t value) { return Bytes({0x48, 0xb8}).Immediate(value, 8); }
   Code& SetEax(std::uint32_t value) { return Bytes({0xb8}).Immediate(value, 4); }
   Code& Store() { return Bytes({0x48, 0x89, 0x37}); }  // mov %rsi, (%rdi)
   Code& Load() { return Bytes({0x48, 0x8b, 0x1f}); }   // mov (%rdi), %rbx
@@ -51,6 +59,16 @@ class Code {
     return *this;
   }
   std::vector<std::byte> bytes_;
+};
+
+class HostClockForTest final : public ClockSource {
+ public:
+  std::chrono::nanoseconds RealTime() override {
+    return std::chrono::system_clock::now().time_since_epoch();
+  }
+  std::chrono::nanoseconds MonotonicTime() override {
+    return std::chrono::steady_clock::now().time_since_epoch();
+  }
 };
 
 class MachineTest : public testing::Test {
@@ -102,6 +120,30 @@ class MachineTest : public testing::Test {
     return std::nullopt;
   }
 
+  // Where the guest finds a function of its vDSO.
+  std::uint64_t VdsoFunction(std::string_view name) {
+    const std::uint64_t base = machine_->vdso_address();
+    Elf64_Ehdr header;
+    std::memcpy(&header, waxvm_vdso_image, sizeof header);
+    for (int i = 0; i < header.e_shnum; ++i) {
+      Elf64_Shdr symbols, strings;
+      const std::byte* sections = waxvm_vdso_image + header.e_shoff;
+      std::memcpy(&symbols, sections + sizeof symbols * static_cast<std::size_t>(i),
+                  sizeof symbols);
+      if (symbols.sh_type != SHT_DYNSYM) continue;
+      std::memcpy(&strings, sections + sizeof strings * symbols.sh_link, sizeof strings);
+      for (std::uint64_t at = 0; at < symbols.sh_size; at += sizeof(Elf64_Sym)) {
+        Elf64_Sym symbol;
+        std::memcpy(&symbol, waxvm_vdso_image + symbols.sh_offset + at, sizeof symbol);
+        if (name ==
+            reinterpret_cast<const char*>(waxvm_vdso_image + strings.sh_offset + symbol.st_name))
+          return base + symbol.st_value;
+      }
+    }
+    ADD_FAILURE() << "the vDSO has no " << name;
+    return 0;
+  }
+
   std::optional<kvm::System> system_;
   HostTraits traits_;
   std::optional<MemoryAccount> account_;
@@ -118,16 +160,127 @@ TEST_F(MachineTest, SystemCallLeavesAndReturnsWithItsResult) {
   EXPECT_EQ(machine_->registers().general.rbx, static_cast<std::uint64_t>(-38));
 }
 
-TEST_F(MachineTest, FixedAnswerStaysInsideOnParavirtualMachines) {
-  const FixedAnswer answers[] = {{39, 4242}};
+TEST_F(MachineTest, FixedAnswersStayInside) {
+  const FixedAnswer answers[] = {{39, 4242}, {0, -4095}, {511, -1}, {512, 7}, {40, -4096}};
   Make({.fixed_answers = answers});
-  const Exit exit = Run(Code().SetEax(39).SystemCall().CopyRaxToRbx().Done());
-  if (traits_.kind == VmKind::kHardware) {
-    EXPECT_EQ(machine_->registers().general.rax, 39u);
-    return;
+  const struct {
+    std::uint32_t number;
+    std::int64_t answer;
+  } cases[] = {{39, 4242}, {0, -4095}, {511, -1}};
+  for (const auto& item : cases) {
+    const Exit exit = Run(Code().SetEax(item.number).SystemCall().CopyRaxToRbx().Done());
+    ASSERT_TRUE(IsDone(exit)) << item.number << ": " << machine_->registers().general.rax;
+    EXPECT_EQ(machine_->registers().general.rbx, static_cast<std::uint64_t>(item.answer));
+    EXPECT_EQ(machine_->registers().general.rsp, kStack);
   }
-  ASSERT_TRUE(IsDone(exit));
-  EXPECT_EQ(machine_->registers().general.rbx, 4242u);
+  for (const std::uint32_t number : {1u, 38u, 40u, 510u, 512u, 0x80000027u}) {
+    ASSERT_EQ(Run(Code().SetEax(number).SystemCall()).kind, Exit::Kind::kSystemCall);
+    EXPECT_EQ(machine_->registers().general.rax, number);
+  }
+  // mov $-1, %rax
+  ASSERT_EQ(Run(Code().Bytes({0x48, 0xc7, 0xc0, 0xff, 0xff, 0xff, 0xff}).SystemCall()).kind,
+            Exit::Kind::kSystemCall);
+  EXPECT_EQ(machine_->registers().general.rax, ~std::uint64_t{0});
+}
+
+// Only rcx and r11 may change, as the ABI says, and the program goes on in ring 3.
+TEST_F(MachineTest, FixedAnswerChangesNoOtherRegister) {
+  const FixedAnswer answers[] = {{39, 1}};
+  Make({.fixed_answers = answers});
+  const Code code = Code()
+                        .SetRdi(0x1111)
+                        .SetRsi(0x2222)
+                        .Bytes({0xba, 0x33, 0, 0, 0})  // mov $0x33, %edx
+                        .SetEax(39)
+                        .SystemCall()
+                        .Bytes({0x8c, 0xcb});  // mov %cs, %ebx
+  ASSERT_TRUE(IsDone(Run(Code(code).Done())));
+  const kvm_regs registers = machine_->registers().general;
+  EXPECT_EQ(registers.rdi, 0x1111u);
+  EXPECT_EQ(registers.rsi, 0x2222u);
+  EXPECT_EQ(registers.rdx, 0x33u);
+  EXPECT_EQ(registers.rbx & 3, 3u);
+}
+
+TEST_F(MachineTest, FixedAnswerCanBeChangedWhileTheGuestRuns) {
+  const FixedAnswer answers[] = {{186, 2}};
+  Make({.fixed_answers = answers});
+  const Code code = Code()
+                        .SetEax(186)
+                        .SystemCall()
+                        .CopyRaxToRbx()
+                        .SetEax(601)
+                        .SystemCall()
+                        .SetEax(186)
+                        .SystemCall();
+  ASSERT_EQ(Run(Code(code).CopyRaxToRbx().Done()).kind, Exit::Kind::kSystemCall);
+  EXPECT_EQ(machine_->registers().general.rbx, 2u);
+  machine_->SetFixedAnswer(186, 77);
+  machine_->SetFixedAnswer(186, -4096);
+  machine_->SetFixedAnswer(512, 1);
+  machine_->SetFixedAnswer(0xffffffff, 1);
+  machine_->SetSystemCallResult(0);
+  ASSERT_TRUE(IsDone(machine_->Run()));
+  EXPECT_EQ(machine_->registers().general.rbx, 77u);
+}
+
+TEST_F(MachineTest, TimestampsInsideAreTheHosts) {
+  if (!traits_.tsc_is_hosts) GTEST_SKIP() << "this KVM shifts the guest's timestamp counter";
+  for (int round = 0; round < 20; ++round) {
+    Make({});
+    const std::uint64_t before = ReadTsc();
+    // rdtsc; mov %rax, %rbx
+    ASSERT_TRUE(IsDone(Run(Code().Bytes({0x0f, 0x31}).CopyRaxToRbx().Done())));
+    const kvm_regs registers = machine_->registers().general;
+    const std::uint64_t inside = registers.rdx << 32 | registers.rbx;
+    EXPECT_GE(inside, before);
+    EXPECT_LE(inside, ReadTsc());
+  }
+}
+
+TEST_F(MachineTest, VdsoIsThereOnlyWhenAskedForAndCannotBeWritten) {
+  EXPECT_EQ(machine_->vdso_address(), 0u);
+  EXPECT_FALSE(Load(WAXVM_VDSO_IMAGE_ADDRESS));
+  EXPECT_FALSE(Load(WAXVM_VDSO_DATA_ADDRESS));
+  const auto host = std::make_shared<HostClockForTest>();
+  EXPECT_EQ(machine_->MakeGuestClock(host, [] { return true; }), host);
+  Make({.vdso = true});
+  EXPECT_EQ(machine_->vdso_address(), WAXVM_VDSO_IMAGE_ADDRESS);
+  EXPECT_EQ(*Load(WAXVM_VDSO_IMAGE_ADDRESS) & 0xffffffff, 0x464c457fu);
+  EXPECT_EQ(Load(WAXVM_VDSO_DATA_ADDRESS), 0u) << "no time before it was asked for";
+  EXPECT_FALSE(CanStore(WAXVM_VDSO_IMAGE_ADDRESS));
+  EXPECT_FALSE(CanStore(WAXVM_VDSO_DATA_ADDRESS));
+  EXPECT_FALSE(Load(WAXVM_VDSO_DATA_ADDRESS - kPageBytes));
+}
+
+// Also where the counter's speed may change: a test takes no time.
+TEST_F(MachineTest, GuestAndHostReadOneClock) {
+  if (!traits_.tsc_is_hosts || traits_.tsc_khz == 0)
+    GTEST_SKIP() << "this KVM shifts the guest's timestamp counter";
+  traits_.invariant_tsc = true;
+  Make({.vdso = true});
+  const auto clock =
+      machine_->MakeGuestClock(std::make_shared<HostClockForTest>(), [] { return true; });
+  ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadWrite));
+  const std::uint64_t entry = VdsoFunction("__vdso_clock_gettime");
+  // mov $CLOCK_MONOTONIC, %edi; mov $kData, %rsi; mov $entry, %rax; call *%rax
+  const Code code =
+      Code().SetRdi(CLOCK_MONOTONIC).SetRsi(kData).SetRax(entry).Bytes({0xff, 0xd0}).Done();
+  ASSERT_EQ(Run(code).kind, Exit::Kind::kSystemCall);
+  EXPECT_EQ(machine_->registers().general.rax, 228u) << "no line was drawn yet";
+  int inside = 0;
+  for (int round = 0; round < 2000; ++round) {
+    const std::int64_t before = clock->MonotonicTime().count();
+    const Exit exit = Run(code);
+    if (!IsDone(exit)) continue;  // a line ended
+    ++inside;
+    std::int64_t time[2];
+    pages().CopyFrom(kData, std::as_writable_bytes(std::span(time)));
+    const std::int64_t guest = time[0] * 1'000'000'000 + time[1];
+    ASSERT_GE(guest, before) << round;
+    ASSERT_LE(guest, clock->MonotonicTime().count()) << round;
+  }
+  EXPECT_GE(inside, 1900);
 }
 
 TEST_F(MachineTest, FsBaseIsSetByHostAndSeenInside) {
@@ -138,7 +291,9 @@ TEST_F(MachineTest, FsBaseIsSetByHostAndSeenInside) {
   const Code code =
       Code().SetEax(601).SystemCall().Bytes({0x64, 0x48, 0x8b, 0x1c, 0x25, 8, 0, 0, 0}).Done();
   ASSERT_EQ(Run(code).kind, Exit::Kind::kSystemCall);
-  machine_->SetFsBase(kData);
+  UserRegisters registers = machine_->registers();
+  registers.fs_base = kData;
+  machine_->SetRegisters(registers);
   machine_->SetSystemCallResult(0);
   ASSERT_TRUE(IsDone(machine_->Run()));
   EXPECT_EQ(machine_->registers().general.rbx, 77u);
@@ -253,6 +408,90 @@ TEST_F(MachineTest, MovedPagesKeepTheirContents) {
   EXPECT_EQ(Load(kTarget + kLargePageBytes), 22u);
 }
 
+// What a guest could reach with munmap, mprotect and mremap of addresses it was not given.
+TEST_F(MachineTest, SystemPagesAreChangedByNobody) {
+  const auto frame = machine_->memory().AllocateFrame();
+  ASSERT_TRUE(frame);
+  const std::uint64_t value = 0x5eed;
+  std::memcpy(machine_->memory().At(*frame), &value, sizeof value);
+  ASSERT_TRUE(pages().MapSystemPage(kData, *frame, /*user=*/true, /*write=*/false));
+  EXPECT_FALSE(pages().MapSystemPage(kData, *frame, true, true)) << "it is there already";
+  ASSERT_EQ(Load(kData), value);
+  pages().Unmap(kData, kPageBytes);
+  pages().Protect(kData, kPageBytes, kReadWrite);
+  pages().Protect(kData, kPageBytes, {});
+  ASSERT_TRUE(pages().Move(kData, kData + 64 * kPageBytes, kPageBytes));
+  ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadWrite));
+  pages().ReclaimUntouched();
+  EXPECT_EQ(Load(kData), value);
+  EXPECT_FALSE(CanStore(kData));
+  EXPECT_FALSE(Load(kData + 64 * kPageBytes));
+  EXPECT_EQ(pages().CopyTo(kData, std::as_bytes(std::span(&value, 1))), 0u);
+}
+
+// Whatever takes rights away leaves a flush pending, and nothing else does: a missing one would
+// only be seen on the kind of KVM that this host does not have.
+TEST_F(MachineTest, EveryReductionGoesThroughRevoke) {
+  constexpr GuestVirtual kFar = kData + 64 * kLargePageBytes;
+  const auto flushes = [&](auto&& change) {
+    pages().TakeFlushPending();
+    change();
+    return pages().TakeFlushPending();
+  };
+  EXPECT_FALSE(flushes([&] { ASSERT_TRUE(pages().Populate(kData, 8 * kPageBytes, kReadOnly)); }));
+  EXPECT_FALSE(flushes([&] { pages().Protect(kData, kPageBytes, kReadWrite); }));
+  EXPECT_FALSE(flushes([&] { pages().Protect(kData, kPageBytes, kAll); }));
+  EXPECT_TRUE(flushes([&] { pages().Protect(kData, kPageBytes, kReadWrite); })) << "execute";
+  EXPECT_TRUE(flushes([&] { pages().Protect(kData, kPageBytes, kReadOnly); })) << "write";
+  EXPECT_TRUE(flushes([&] { pages().Protect(kData, kPageBytes, {}); })) << "all";
+  EXPECT_FALSE(flushes([&] { pages().Protect(kData, kPageBytes, kReadWrite); }));
+  EXPECT_FALSE(flushes([&] { ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadOnly)); }))
+      << "what is present stays as it is";
+  EXPECT_TRUE(CanStore(kData));
+  EXPECT_TRUE(flushes([&] { ASSERT_TRUE(pages().Move(kData, kFar, kPageBytes)); }));
+  EXPECT_TRUE(flushes([&] { pages().Unmap(kFar, kPageBytes); }));
+  EXPECT_FALSE(flushes([&] { pages().Unmap(kFar, kPageBytes); })) << "nothing is there";
+  EXPECT_TRUE(flushes([&] { EXPECT_GT(pages().ReclaimUntouched(), 0u); }));
+  constexpr GuestVirtual kLarge = kFar + 64 * kLargePageBytes;
+  ASSERT_TRUE(pages().Populate(kLarge, kLargePageBytes, kReadWrite));
+  ASSERT_TRUE(CanStore(kLarge));
+  EXPECT_TRUE(flushes([&] { pages().Protect(kLarge, kPageBytes, kAll); })) << "a split";
+}
+
+TEST_F(MachineTest, SharedFrameIsSeenWhereverItIsMapped) {
+  constexpr GuestVirtual kOther = kData + 512 * kPageBytes;
+  const auto frame = machine_->memory().AllocateFrame();
+  ASSERT_TRUE(frame);
+  ASSERT_TRUE(pages().MapShared(kData, *frame, kReadWrite));
+  ASSERT_TRUE(pages().MapShared(kOther, *frame, kReadOnly));
+  EXPECT_TRUE(CanStore(kData, 77));
+  EXPECT_EQ(Load(kOther), 77u);
+  EXPECT_FALSE(CanStore(kOther));
+  ASSERT_TRUE(pages().MapShared(kData, *frame, kReadOnly));
+  EXPECT_FALSE(CanStore(kData)) << "the right was taken back";
+  ASSERT_TRUE(pages().MapShared(kOther, *frame, kReadWrite));
+  EXPECT_TRUE(CanStore(kOther, 78));
+  const std::uint64_t used = account_->used_bytes();
+  pages().Unmap(kData, kPageBytes);
+  EXPECT_EQ(account_->used_bytes(), used) << "the frame is still somebody's";
+  EXPECT_FALSE(Load(kData));
+  EXPECT_EQ(Load(kOther), 78u);
+  ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadWrite));
+  EXPECT_FALSE(pages().MapShared(kData, *frame, kReadOnly)) << "a page of its own is there";
+}
+
+// A target whose table of small pages is there already.
+TEST_F(MachineTest, LargePageMovesOverAnEmptyTable) {
+  constexpr GuestVirtual kTarget = kData + 64 * kLargePageBytes;
+  ASSERT_TRUE(pages().Populate(kTarget, kPageBytes, kReadWrite));
+  pages().Unmap(kTarget, kPageBytes);
+  ASSERT_TRUE(pages().Populate(kData, kLargePageBytes, kReadWrite));
+  ASSERT_TRUE(CanStore(kData + 5 * kPageBytes, 55));
+  ASSERT_TRUE(pages().Move(kData, kTarget, kLargePageBytes));
+  EXPECT_EQ(Load(kTarget + 5 * kPageBytes), 55u);
+  EXPECT_FALSE(Load(kData));
+}
+
 TEST_F(MachineTest, ForbiddenInstructionsFault) {
   const struct {
     const char* name;
@@ -288,7 +527,7 @@ TEST_F(MachineTest, TheMachinesOwnPagesAreOutOfReach) {
 }
 
 TEST_F(MachineTest, WithoutAnInterruptTableTheMachineShutsDown) {
-  pages().Unmap(0x1000, 3 * kPageBytes);
+  std::memset(machine_->memory().At(pages().root()), 0, kPageBytes);
   const Exit exit = Run(Code().Bytes({0x0f, 0x0b}));
   EXPECT_TRUE(exit.kind == Exit::Kind::kShutdown || exit.kind == Exit::Kind::kFailed)
       << static_cast<int>(exit.kind);
@@ -328,6 +567,28 @@ TEST_F(MachineTest, CopiesStopAtTheFirstAbsentPage) {
   EXPECT_EQ(pages().CopyFrom(kData + kPageBytes, bytes), 0u);
   EXPECT_EQ(pages().CopyFrom(0x1000, bytes), 0u) << "the machine's own pages";
   EXPECT_EQ(pages().CopyFrom(0x2000, bytes), 0u) << "the machine's own pages";
+}
+
+TEST_F(MachineTest, GuestClockFollowsTheHostsToMicroseconds) {
+  if (!traits_.CanTellTime()) GTEST_SKIP() << "this KVM's guests cannot tell the time";
+  Make({.vdso = true});
+  HostClockForTest host;
+  const auto clock =
+      machine_->MakeGuestClock(std::make_shared<HostClockForTest>(), [] { return true; });
+  std::chrono::nanoseconds worst(0), worst_real(0);
+  const auto end = host.MonotonicTime() + 700ms;
+  for (auto before = host.MonotonicTime(); before < end; before = host.MonotonicTime()) {
+    const auto inside = clock->MonotonicTime();
+    const auto after = host.MonotonicTime();
+    worst = std::max({worst, before - inside, inside - after});
+    const auto real_before = host.RealTime();
+    const auto real_inside = clock->RealTime();
+    worst_real = std::max({worst_real, real_before - real_inside, real_inside - host.RealTime()});
+  }
+  RecordProperty("worst_ns", std::to_string(worst.count()));
+  RecordProperty("worst_realtime_ns", std::to_string(worst_real.count()));
+  EXPECT_LT(worst, 5us);
+  EXPECT_LT(worst_real, 8us);
 }
 
 class KickTest : public MachineTest {

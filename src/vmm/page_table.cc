@@ -19,6 +19,10 @@ constexpr std::uint64_t kDirty = 1 << 6;
 constexpr std::uint64_t kLarge = 1 << 7;
 // Ignored by hardware: the entry owns a frame, whether ring 3 may reach it or not.
 constexpr std::uint64_t kOwned = 1 << 9;
+// Ignored by hardware: the frame is a SharedFrame, which outlives the entry. An entry with neither
+// bit is the machine's own; no method for the guest's pages touches it.
+constexpr std::uint64_t kShared = 1 << 10;
+constexpr std::uint64_t kOwnership = kOwned | kShared;
 constexpr std::uint64_t kNoExecute = std::uint64_t{1} << 63;
 constexpr std::uint64_t kFrameMask = 0x000ffffffffff000;
 
@@ -33,7 +37,7 @@ constexpr std::size_t IndexOf(GuestVirtual address, int level) {
 constexpr std::uint64_t BytesOf(int level) { return std::uint64_t{1} << ShiftOf(level); }
 
 std::uint64_t FlagsOf(PageAccess access) {
-  std::uint64_t flags = kOwned | kUser | kAccessed | kDirty;
+  std::uint64_t flags = kUser | kAccessed | kDirty;
   if (!access.none()) flags |= kPresent;  // x86 cannot withhold reading from what it lets through
   if (access.write) flags |= kWritable;
   if (!access.execute) flags |= kNoExecute;
@@ -48,34 +52,69 @@ bool Reduces(std::uint64_t before, std::uint64_t after) {
 
 }  // namespace
 
-// Collects the frames whose rights were reduced and, at its end, makes the hypervisor and the CPU
-// forget what they cached about them. Adjacent frames are dropped with one call.
+// Every change of a leaf that is in use, and every frame given back. Whatever reduces rights is
+// collected here, and at its end the hypervisor and the CPU are made to forget what they cached.
+// Adjacent frames are dropped with one call.
 class PageTable::Revoke {
  public:
   explicit Revoke(PageTable& table) : table_(table) {}
   Revoke(const Revoke&) = delete;
   Revoke& operator=(const Revoke&) = delete;
-  ~Revoke() { Flush(); }
-
-  void Add(GuestPhysical frame, std::uint64_t bytes) {
-    if (frame != end_) {
-      Flush();
-      start_ = frame;
-    }
-    end_ = frame + bytes;
+  ~Revoke() {
+    DropRun();
+    FreeRun();
   }
 
+  /// Replaces a leaf of `bytes`. Its frame stays with whoever owns it.
+  void Change(std::uint64_t& leaf, std::uint64_t after, std::uint64_t bytes) {
+    const std::uint64_t before = std::exchange(leaf, after);
+    if (Reduces(before, after)) Drop(before & kFrameMask, bytes);
+  }
+
+  /// Makes a leaf of the guest's absent and frees the frame if the leaf owns it.
+  void Remove(std::uint64_t& leaf, std::uint64_t bytes) {
+    if ((leaf & kOwned) == 0) return Change(leaf, 0, bytes);
+    const GuestPhysical frame = std::exchange(leaf, 0) & kFrameMask;
+    table_.flush_pending_ = true;  // freeing a frame drops what the hypervisor cached of it
+    if (bytes == kLargePageBytes) {
+      table_.memory_->FreeLargeFrame(frame);
+      return;
+    }
+    if (free_count_ == 0 || frame != free_first_ + free_count_ * kPageBytes) {
+      FreeRun();
+      free_first_ = frame;
+    }
+    ++free_count_;
+  }
+
+  /// A large page became a table of small ones: a hypervisor that shadows page tables must forget
+  /// the large entry.
+  void Reshape(GuestPhysical frame) { Drop(frame, kLargePageBytes); }
+
  private:
-  void Flush() {
-    if (start_ == end_) return;
-    table_.memory_->DropMappings(start_, end_ - start_);
+  void Drop(GuestPhysical frame, std::uint64_t bytes) {
+    if (frame != drop_end_) {
+      DropRun();
+      drop_start_ = frame;
+    }
+    drop_end_ = frame + bytes;
+  }
+  void DropRun() {
+    if (drop_start_ == drop_end_) return;
+    table_.memory_->DropMappings(drop_start_, drop_end_ - drop_start_);
     table_.flush_pending_ = true;
-    start_ = end_ = 0;
+    drop_start_ = drop_end_ = 0;
+  }
+  void FreeRun() {
+    if (free_count_ != 0) table_.memory_->FreeFrames(free_first_, free_count_);
+    free_count_ = 0;
   }
 
   PageTable& table_;
-  GuestPhysical start_ = 0;
-  GuestPhysical end_ = 0;
+  GuestPhysical drop_start_ = 0;
+  GuestPhysical drop_end_ = 0;
+  GuestPhysical free_first_ = 0;
+  std::uint64_t free_count_ = 0;
 };
 
 absl::StatusOr<PageTable> PageTable::Create(GuestMemory& memory) {
@@ -123,14 +162,12 @@ bool PageTable::Split(std::uint64_t* large) {
   const GuestPhysical first = *large & kFrameMask;
   for (std::uint64_t i = 0; i < 512; ++i) table[i] = (first + i * kPageBytes) | flags;
   *large = *frame | kTableFlags;
-  // A hypervisor that shadows page tables must forget the large entry, as the tables beneath it
-  // have changed their shape.
-  Revoke(*this).Add(first, kLargePageBytes);
+  Revoke(*this).Reshape(first);
   return true;
 }
 
-// Calls visit(address, entry, bytes) for every leaf inside the range. Large pages that stick out
-// of it are split first.
+// Calls visit(address, entry, bytes) for every leaf of the guest's inside the range. Large pages
+// that stick out of it are split first. The machine's own pages are passed over.
 template <typename Visit>
 void PageTable::ForEachLeaf(GuestVirtual address, std::uint64_t bytes, Visit visit) {
   const GuestVirtual end = address + bytes;
@@ -138,6 +175,7 @@ void PageTable::ForEachLeaf(GuestVirtual address, std::uint64_t bytes, Visit vis
     std::uint64_t step = 0;
     std::uint64_t* leaf = FindLeaf(address, step);
     const GuestVirtual start = address & ~(step - 1);
+    if (leaf != nullptr && (*leaf & kOwnership) == 0) leaf = nullptr;
     if (leaf != nullptr && (start < address || end - start < step)) {
       if (!Split(leaf)) return;
       continue;
@@ -149,7 +187,7 @@ void PageTable::ForEachLeaf(GuestVirtual address, std::uint64_t bytes, Visit vis
 
 bool PageTable::Populate(GuestVirtual address, std::uint64_t bytes, PageAccess access) {
   const GuestVirtual end = address + bytes;
-  const std::uint64_t flags = FlagsOf(access);
+  const std::uint64_t flags = FlagsOf(access) | kOwned;
   while (address < end) {
     std::uint64_t step = 0;
     if (FindLeaf(address, step) != nullptr) {
@@ -179,8 +217,16 @@ bool PageTable::Populate(GuestVirtual address, std::uint64_t bytes, PageAccess a
 
 bool PageTable::MapSystemPage(GuestVirtual address, GuestPhysical frame, bool user, bool write) {
   std::uint64_t* slot = MakeSlot(address, 1);
-  if (slot == nullptr) return false;
+  if (slot == nullptr || *slot != 0) return false;
   *slot = frame | kPresent | kAccessed | kDirty | (user ? kUser : 0) | (write ? kWritable : 0);
+  return true;
+}
+
+bool PageTable::MapShared(GuestVirtual address, GuestPhysical frame, PageAccess access) {
+  std::uint64_t* slot = MakeSlot(address, 1);
+  if (slot == nullptr) return false;
+  if (*slot != 0 && ((*slot & kShared) == 0 || (*slot & kFrameMask) != frame)) return false;
+  Revoke(*this).Change(*slot, frame | kShared | FlagsOf(access), kPageBytes);
   return true;
 }
 
@@ -188,52 +234,14 @@ void PageTable::Protect(GuestVirtual address, std::uint64_t bytes, PageAccess ac
   const std::uint64_t flags = FlagsOf(access);
   Revoke revoke(*this);
   ForEachLeaf(address, bytes, [&](GuestVirtual, std::uint64_t& entry, std::uint64_t size) {
-    const std::uint64_t before = entry;
-    entry = (before & (kFrameMask | kLarge)) | flags;
-    if (Reduces(before, entry)) revoke.Add(before & kFrameMask, size);
+    revoke.Change(entry, (entry & (kFrameMask | kLarge | kOwnership)) | flags, size);
   });
 }
 
-// Gives frames back, adjacent ones together: freeing a frame drops what the hypervisor cached of
-// it.
-class PageTable::FrameReturn {
- public:
-  explicit FrameReturn(PageTable& table) : table_(table) {}
-  FrameReturn(const FrameReturn&) = delete;
-  FrameReturn& operator=(const FrameReturn&) = delete;
-  ~FrameReturn() { Flush(); }
-
-  // Takes the frame of `entry`, which is absent afterwards.
-  void Take(std::uint64_t& entry, std::uint64_t bytes) {
-    const GuestPhysical frame = entry & kFrameMask;
-    entry = 0;
-    table_.flush_pending_ = true;
-    if (bytes == kLargePageBytes) {
-      table_.memory_->FreeLargeFrame(frame);
-      return;
-    }
-    if (count_ == 0 || frame != first_ + count_ * kPageBytes) {
-      Flush();
-      first_ = frame;
-    }
-    ++count_;
-  }
-
- private:
-  void Flush() {
-    if (count_ != 0) table_.memory_->FreeFrames(first_, count_);
-    count_ = 0;
-  }
-
-  PageTable& table_;
-  GuestPhysical first_ = 0;
-  std::uint64_t count_ = 0;
-};
-
 void PageTable::Unmap(GuestVirtual address, std::uint64_t bytes) {
-  FrameReturn frames(*this);
+  Revoke revoke(*this);
   ForEachLeaf(address, bytes, [&](GuestVirtual, std::uint64_t& entry, std::uint64_t size) {
-    frames.Take(entry, size);
+    revoke.Remove(entry, size);
   });
 }
 
@@ -243,37 +251,43 @@ std::uint64_t PageTable::ReclaimUntouched() {
     return frame / kPageBytes >= touched.size() || touched[frame / kPageBytes];
   };
   std::uint64_t gained = 0;
-  FrameReturn frames(*this);
+  Revoke revoke(*this);
   ForEachLeaf(0, kUserHalfBytes, [&](GuestVirtual, std::uint64_t& entry, std::uint64_t size) {
-    if ((entry & kOwned) == 0) return;  // the machine's own pages
+    if ((entry & kOwned) == 0) return;  // a shared frame is not this entry's to give
     const GuestPhysical first = entry & kFrameMask;
     for (std::uint64_t offset = 0; offset < size; offset += kPageBytes)
       if (is_touched(first + offset)) return;
-    frames.Take(entry, size);
+    revoke.Remove(entry, size);
     gained += size;
   });
   return gained;
+}
+
+// Makes the tables for one leaf of the range that Move moves. A large page stays one only where
+// the target has no table of small pages yet.
+bool PageTable::PrepareTarget(std::uint64_t& leaf, GuestVirtual target, std::uint64_t bytes) {
+  if (bytes == kLargePageBytes && target % kLargePageBytes == 0) {
+    const std::uint64_t* slot = MakeSlot(target, 2);
+    if (slot == nullptr) return false;
+    if (*slot == 0) return true;
+  }
+  if (bytes == kLargePageBytes && !Split(&leaf)) return false;
+  return MakeSlot(target, 1) != nullptr && MakeSlot(target + bytes - kPageBytes, 1) != nullptr;
 }
 
 bool PageTable::Move(GuestVirtual from, GuestVirtual to, std::uint64_t bytes) {
   // Make the tables of the destination first, so that running out of memory changes nothing.
   bool room = true;
   ForEachLeaf(from, bytes, [&](GuestVirtual at, std::uint64_t& entry, std::uint64_t size) {
-    if (!room) return;
-    const GuestVirtual target = to + (at - from);
-    if (size == kLargePageBytes && target % kLargePageBytes != 0) room = Split(&entry);
-    const std::uint64_t last = size == kLargePageBytes ? kLargePageBytes - kPageBytes : 0;
-    const int level = size == kLargePageBytes && target % kLargePageBytes == 0 ? 2 : 1;
-    room = room && MakeSlot(target, level) != nullptr && MakeSlot(target + last, level) != nullptr;
+    room = room && PrepareTarget(entry, to + (at - from), size);
   });
   if (!room) return false;
   Revoke revoke(*this);
   ForEachLeaf(from, bytes, [&](GuestVirtual at, std::uint64_t& entry, std::uint64_t size) {
-    const GuestVirtual target = to + (at - from);
-    std::uint64_t* slot = MakeSlot(target, size == kLargePageBytes ? 2 : 1);
-    if (slot == nullptr) return;  // cannot be: the tables were made above
-    *slot = std::exchange(entry, 0);
-    revoke.Add(*slot & kFrameMask, size);
+    std::uint64_t* slot = MakeSlot(to + (at - from), size == kLargePageBytes ? 2 : 1);
+    if (slot == nullptr || *slot != 0) return;  // cannot be: made above, and the target is absent
+    *slot = entry;
+    revoke.Change(entry, 0, size);
   });
   return true;
 }
@@ -290,7 +304,7 @@ std::span<std::byte> PageTable::HostRun(GuestVirtual address, std::uint64_t want
   while (run.size() < wanted) {
     std::uint64_t size = 0;
     const std::uint64_t* leaf = FindLeaf(address + run.size(), size);
-    if (leaf == nullptr || (*leaf & kOwned) == 0) break;
+    if (leaf == nullptr || (*leaf & kOwnership) == 0) break;
     const std::uint64_t offset = (address + run.size()) & (size - 1);
     std::byte* host = memory_->At(*leaf & kFrameMask) + offset;
     if (!run.empty() && host != run.data() + run.size()) break;

@@ -27,7 +27,8 @@ struct PageAccess {
 /// guest address maps. Ranges are page-aligned, in the user half, and do not wrap.
 ///
 /// Giving more rights takes effect by itself on both kinds of KVM. Taking rights away does not:
-/// every reduction goes through Revoke, which is the only code that may forget about it.
+/// every leaf in use is changed by Revoke alone, which makes both kinds forget what was taken.
+/// Leaves of the machine's own (MapSystemPage) are changed by nobody once they are there.
 /// Thread safety: none; the vCPU must not be running.
 /// Spec: AMD64 Architecture Programmer's Manual volume 2, chapter 5.
 class PageTable {
@@ -39,8 +40,12 @@ class PageTable {
   /// Makes every absent page of the range present and zeroed. False when memory ran out; the
   /// pages done so far stay.
   bool Populate(GuestVirtual address, std::uint64_t bytes, PageAccess access);
-  /// Maps one frame of the VMM's own at `address`, for ring 0 or, if `user`, for everybody.
+  /// Maps one frame of the VMM's own at `address`, for ring 0 or, if `user`, for everybody. False
+  /// when memory ran out or something is there. No other method changes or copies such a page.
   bool MapSystemPage(GuestVirtual address, GuestPhysical frame, bool user, bool write);
+  /// Maps a frame that may be mapped elsewhere, too, and that no method here frees. What is there
+  /// already can only be the same frame, whose rights become `access`. False when memory ran out.
+  bool MapShared(GuestVirtual address, GuestPhysical frame, PageAccess access);
   void Protect(GuestVirtual address, std::uint64_t bytes, PageAccess access);
   void Unmap(GuestVirtual address, std::uint64_t bytes);
   bool Move(GuestVirtual from, GuestVirtual to, std::uint64_t bytes);
@@ -60,7 +65,6 @@ class PageTable {
 
  private:
   class Revoke;
-  class FrameReturn;
 
   PageTable(GuestMemory& memory, GuestPhysical root) : memory_(&memory), root_(root) {}
   std::uint64_t* Table(GuestPhysical address) const;
@@ -70,6 +74,7 @@ class PageTable {
   /// The entry that maps `address` and the size it maps; null (and the size of the hole) if none.
   std::uint64_t* FindLeaf(GuestVirtual address, std::uint64_t& bytes) const;
   bool Split(std::uint64_t* large);
+  bool PrepareTarget(std::uint64_t& leaf, GuestVirtual target, std::uint64_t bytes);
   std::span<std::byte> HostRun(GuestVirtual address, std::uint64_t wanted) const;
   template <typename Visit>
   void ForEachLeaf(GuestVirtual address, std::uint64_t bytes, Visit visit);

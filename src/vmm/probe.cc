@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finds out what this host's KVM does by running a guest of a few instructions, never by a name.
+#include <cpuid.h>
+
 #include <algorithm>
 #include <array>
 
 #include "src/base/status.h"
 #include "src/vmm/machine.h"
+#include "src/vmm/vdso/guest_clock.h"
 
 namespace waxvm::vmm {
 namespace {
@@ -14,13 +17,14 @@ constexpr std::uint64_t kProbeMemoryBytes = 1 << 20;
 constexpr std::uint32_t kCall = 600;  // no stub answers it
 
 // Instructions to try, each ending in `mov $600, %eax; syscall`, 16 bytes apart.
-enum Fragment { kSystemCall, kRdtsc, kWrfsbase, kRdrand, kFragments };
+enum Fragment { kSystemCall, kRdtsc, kWrfsbase, kRdrand, kRdtscToRbx, kFragments };
 constexpr std::size_t kFragmentBytes = 16;
 constexpr std::array<std::array<unsigned char, kFragmentBytes>, kFragments> kCode = {{
     {0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},
     {0x0f, 0x31, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},
     {0xf3, 0x48, 0x0f, 0xae, 0xd7, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},
     {0x0f, 0xc7, 0xf0, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},
+    {0x0f, 0x31, 0x89, 0xc3, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},  // rdtsc; mov %eax, %ebx
 }};
 
 // True when the fragment reached its system call; false when it raised an exception.
@@ -34,6 +38,27 @@ absl::StatusOr<bool> Try(Machine& machine, Fragment fragment) {
       "kind %d, vector %d%s%s",
       static_cast<int>(fragment), static_cast<int>(exit.kind), exit.vector,
       exit.detail.empty() ? "" : ": ", exit.detail);
+}
+
+// True when every timestamp that the guest reads lies between two of the host's. An offset of less
+// than the way in and out would pass; there is none: a counter is shifted by the age of the machine
+// or of the host, or not at all.
+absl::StatusOr<bool> ReadsHostsTimestamps(Machine& machine) {
+  constexpr int kRounds = 8;
+  for (int round = 0; round < kRounds; ++round) {
+    const std::uint64_t before = ReadTsc();
+    WAXVM_ASSIGN_OR_RETURN(const bool read, Try(machine, kRdtscToRbx));
+    const std::uint64_t after = ReadTsc();
+    const kvm_regs registers = machine.registers().general;
+    const std::uint64_t inside = registers.rdx << 32 | (registers.rbx & 0xffffffff);
+    if (!read || inside < before || inside > after) return false;
+  }
+  return true;
+}
+
+bool HasInvariantTsc() {
+  std::uint32_t a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(0x80000007, &a, &b, &c, &d) != 0 && ((d >> 8) & 1) != 0;
 }
 
 // Keeps away from guests what would be state that waxvm does not manage (AMX, protection keys,
@@ -55,9 +80,28 @@ void RestrictCpuid(HostTraits& traits) {
     }
   }
   traits.xcr0 = offered;
+  // Legacy area and header, then each component where leaf 13 says it is.
+  for (std::uint32_t i = 0; i < traits.cpuid.count; ++i) {
+    const kvm_cpuid_entry2& entry = traits.cpuid.entries[i];
+    if (entry.function != 0xd || entry.index < 2 || entry.index > 62) continue;
+    if ((offered >> entry.index & 1) != 0)
+      traits.extended_bytes =
+          std::max<std::size_t>(traits.extended_bytes, std::size_t{entry.ebx} + entry.eax);
+  }
 }
 
 }  // namespace
+
+absl::Status ProbeTimestamps(Machine& machine, HostTraits& traits) {
+  traits.tsc_khz = machine.vcpu_.TscKhz().value_or(0);
+  traits.invariant_tsc = HasInvariantTsc();
+  machine.cr4_ = ControlRegister4(traits, /*trap_rdtsc=*/false);
+  WAXVM_ASSIGN_OR_RETURN(traits.tsc_is_hosts, ReadsHostsTimestamps(machine));
+  if (traits.tsc_is_hosts || !machine.vcpu_.SetTscOffset(0).ok()) return absl::OkStatus();
+  WAXVM_ASSIGN_OR_RETURN(traits.tsc_is_hosts, ReadsHostsTimestamps(machine));
+  traits.needs_tsc_offset = traits.tsc_is_hosts;
+  return absl::OkStatus();
+}
 
 absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system) {
   constexpr int kNeededSync = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
@@ -93,7 +137,8 @@ absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system) {
   traits.traps_rdtsc = !reads_clock;
   WAXVM_ASSIGN_OR_RETURN(traits.has_fsgsbase, Try(machine, kWrfsbase));
   WAXVM_ASSIGN_OR_RETURN(traits.has_rdrand, Try(machine, kRdrand));
-  traits.kind = ring3 ? VmKind::kParavirtual : VmKind::kHardware;
+  WAXVM_RETURN_IF_ERROR(ProbeTimestamps(machine, traits));
+  traits.kind = ring3 ? VmKind::kParavirtual : VmKind::kHardware;  // not while the probe runs on
   return traits;
 }
 

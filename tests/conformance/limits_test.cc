@@ -171,9 +171,7 @@ TEST_P(Conformance, ProcessesGiveEagainAndAreCounted) {
     const RunResult result = Run("start_threads", options);
     SCOPED_TRACE(bound);
     EXPECT_EQ(result.outcome, Outcome::kExited);
-    // A microVM offers a single thread so far, whatever the bound.
-    const bool single = info_.isolation == IsolationClass::kMicroVm;
-    EXPECT_EQ(result.output, absl::StrFormat("%d EAGAIN\n", single ? 0 : bound - 1));
+    EXPECT_EQ(result.output, absl::StrFormat("%d EAGAIN\n", bound - 1));
     EXPECT_GE(Denials(result.report, Resource::kLimit, LimitName(LimitKind::kProcesses)), 1u);
   }
 }

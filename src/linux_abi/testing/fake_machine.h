@@ -36,7 +36,11 @@ namespace waxvm::linux_abi {
 class FakePages final : public PageMapper {
  public:
   explicit FakePages(MemoryAccount& account) : account_(account) {}
-  ~FakePages() override { account_.Release(pages_.size() * kPageBytes); }
+  ~FakePages() override {
+    for (const auto& [address, page] : pages_)
+      if (!page.shared) account_.Release(kPageBytes);
+    account_.Release(shared_.size() * kPageBytes);
+  }
   FakePages(const FakePages&) = delete;
   FakePages& operator=(const FakePages&) = delete;
 
@@ -44,7 +48,7 @@ class FakePages final : public PageMapper {
     for (std::uint64_t at = address; at < address + bytes; at += kPageBytes) {
       if (pages_.contains(at)) continue;
       if (!account_.Charge(kPageBytes)) return false;
-      pages_.emplace(at, Page{std::make_unique<Frame>(), rights});
+      pages_.emplace(at, Page{std::make_shared<Frame>(), rights});
     }
     return true;
   }
@@ -57,7 +61,7 @@ class FakePages final : public PageMapper {
   void Unmap(std::uint64_t address, std::uint64_t bytes) override {
     auto page = pages_.lower_bound(address);
     while (page != pages_.end() && page->first < address + bytes) {
-      account_.Release(kPageBytes);
+      if (!page->second.shared) account_.Release(kPageBytes);
       page = pages_.erase(page);
     }
   }
@@ -84,6 +88,25 @@ class FakePages final : public PageMapper {
                           std::memcpy(page, from.data() + done, n);
                         });
   }
+  std::optional<SharedFrame> NewSharedFrame() override {
+    if (!account_.Charge(kPageBytes)) return std::nullopt;
+    shared_.emplace(++last_shared_, std::make_shared<Frame>());
+    return last_shared_;
+  }
+  void FreeSharedFrame(SharedFrame frame) override {
+    shared_.erase(frame);
+    account_.Release(kPageBytes);
+  }
+  bool MapShared(std::uint64_t address, SharedFrame frame, PageRights rights) override {
+    pages_.insert_or_assign(address, Page{shared_.at(frame), rights, /*shared=*/true});
+    return true;
+  }
+  void ReadShared(SharedFrame frame, std::span<std::byte> to) const override {
+    std::memcpy(to.data(), shared_.at(frame)->data(), to.size());
+  }
+  void WriteShared(SharedFrame frame, std::span<const std::byte> from) override {
+    std::memcpy(shared_.at(frame)->data(), from.data(), from.size());
+  }
   std::uint64_t ReclaimUntouched() override { return 0; }
   std::uint64_t FreeBytes() const override { return account_.free_bytes(); }
 
@@ -94,12 +117,14 @@ class FakePages final : public PageMapper {
     return page->second.rights;
   }
   std::size_t page_count() const { return pages_.size(); }
+  std::size_t shared_frame_count() const { return shared_.size(); }
 
  private:
   using Frame = std::array<std::byte, kPageBytes>;
   struct Page {
-    std::unique_ptr<Frame> frame;
+    std::shared_ptr<Frame> frame;
     PageRights rights;
+    bool shared = false;
   };
 
   template <typename Copy>
@@ -119,6 +144,8 @@ class FakePages final : public PageMapper {
 
   MemoryAccount& account_;
   std::map<std::uint64_t, Page> pages_;
+  std::map<SharedFrame, std::shared_ptr<Frame>> shared_;
+  SharedFrame last_shared_ = 0;
 };
 
 /// A Host that keeps what was written and really polls host descriptors. It never sleeps: a wait
@@ -138,14 +165,24 @@ class FakeHost final : public Host {
     if (timeout) waited += std::min(*timeout, std::chrono::nanoseconds::max() - waited);
     if (stopped) return -EINTR;
     const int ready = ::poll(descriptors.data(), descriptors.size(), 0);
-    if (ready > 0 || timeout) return std::max(ready, 0);
-    return -EINTR;
+    if (ready > 0) return ready;
+    if (!timeout) return -EINTR;
+    now += std::min(*timeout, std::chrono::nanoseconds::max() - now);
+    return 0;
   }
-  void SetFsBase(std::uint64_t address) override { fs_base = address; }
-  std::uint64_t FsBase() override { return fs_base; }
-  void SetGsBase(std::uint64_t address) override { gs_base = address; }
-  std::uint64_t GsBase() override { return gs_base; }
+  CpuRegisters Registers() override { return registers; }
+  void SetRegisters(const CpuRegisters& values) override { registers = values; }
+  void SaveExtended(ExtendedState& state) override { state = extended; }
+  bool LoadExtended(const ExtendedState& state) override {
+    extended = state;
+    return true;
+  }
+  std::uint64_t ExtendedFeatures() override { return 3; }
+  std::size_t ExtendedBytes() override { return 576; }
+  bool AtUserMode() override { return at_user_mode; }
   std::chrono::nanoseconds Now() override { return now; }
+  void InterruptAt(std::optional<std::chrono::nanoseconds> when) override { interrupt_at = when; }
+  void SetThreadId(std::int32_t id) override { thread_id = id; }
   std::chrono::nanoseconds CpuTime() override { return cpu_time; }
 
   std::string output;
@@ -157,8 +194,11 @@ class FakeHost final : public Host {
   std::chrono::nanoseconds waited{0};
   std::chrono::nanoseconds cpu_time{0};
   std::chrono::nanoseconds now{1'000'000'000};
-  std::uint64_t fs_base = 0;
-  std::uint64_t gs_base = 0;
+  std::optional<std::chrono::nanoseconds> interrupt_at;
+  CpuRegisters registers;
+  ExtendedState extended;
+  bool at_user_mode = true;
+  std::int32_t thread_id = 0;
 };
 
 /// A gate that allows everything but what `refuse` names, and keeps every denial.

@@ -38,6 +38,7 @@ class HostFile final : public SeekableFile {
   std::int64_t PWrite(std::span<const std::byte> from, std::uint64_t offset) override;
   std::int64_t Seek(std::int64_t offset, int whence) override;
   std::int64_t Stat(struct stat& status) const override;
+  std::string GuestPath() const override { return folder_->GuestPath(path_); }
   std::int64_t StatFs(struct statfs& status) const override;
   std::int64_t Truncate(std::uint64_t bytes) override;
   std::int64_t Allocate(int mode, std::uint64_t offset, std::uint64_t bytes) override;

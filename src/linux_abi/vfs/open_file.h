@@ -69,6 +69,8 @@ class OpenFile : public std::enable_shared_from_this<OpenFile> {
   virtual std::int64_t Seek(std::int64_t offset, int whence);
 
   virtual std::int64_t Stat(struct stat& status) const = 0;
+  /// The path it was opened by, as the guest knows it; empty where there is none.
+  virtual std::string GuestPath() const { return {}; }
   virtual std::int64_t StatFs(struct statfs& status) const;
   virtual std::int64_t Truncate(std::uint64_t bytes);
   /// fallocate with mode 0, or FALLOC_FL_KEEP_SIZE, or PUNCH_HOLE | KEEP_SIZE.

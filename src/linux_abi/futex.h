@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef WAXVM_SRC_LINUX_ABI_FUTEX_H_
+#define WAXVM_SRC_LINUX_ABI_FUTEX_H_
+
+#include <cstdint>
+#include <list>
+#include <map>
+
+namespace waxvm::linux_abi {
+
+struct Thread;
+
+/// Who waits on which word of memory. One process means that the address is the word: shared and
+/// private futexes are the same. Bounded by the number of threads. Thread safety: none.
+/// Spec: futex(2).
+class FutexTable {
+ public:
+  void Add(std::uint64_t address, Thread& thread, std::uint32_t bitset);
+  /// Takes a waiter back; false when it was woken already.
+  bool Remove(const Thread& thread);
+  bool IsWaiting(const Thread& thread) const;
+
+  /// Takes the longest waiting one whose bitset meets `bitset`, or null.
+  Thread* TakeFirst(std::uint64_t address, std::uint32_t bitset);
+  bool HasWaiters(std::uint64_t address) const { return waiters_.contains(address); }
+  /// Moves up to `count` waiters behind those of another word; returns how many.
+  std::uint32_t Move(std::uint64_t from, std::uint64_t to, std::uint32_t count);
+
+ private:
+  struct Waiter {
+    Thread* thread;
+    std::uint32_t bitset;
+  };
+  std::map<std::uint64_t, std::list<Waiter>> waiters_;
+};
+
+}  // namespace waxvm::linux_abi
+
+#endif  // WAXVM_SRC_LINUX_ABI_FUTEX_H_
