@@ -70,7 +70,7 @@ TEST_F(FileCallsTest, InputThatNeverComesEndsWithTheRun) {
   ASSERT_EQ(::pipe2(input, O_CLOEXEC), 0);
   guest_.spec.input_fd = input[0];
   Start();
-  EXPECT_EQ(guest_.Call(SYS_read, 0, FakeProcess::kScratch, 10), FakeProcess::kEnded);
+  EXPECT_EQ(Read(0, 10), kAsleepText);
   ASSERT_EQ(guest_.Call(SYS_fcntl, 0, F_SETFL, O_NONBLOCK), 0);
   EXPECT_EQ(Read(0, 10), "error " + std::to_string(EAGAIN));
   ::close(input[0]);
@@ -301,8 +301,7 @@ TEST_F(FileCallsTest, WritingToAPipeWithoutReaderIsASignal) {
 TEST_F(FileCallsTest, WaitingForOneselfLastsUntilTheEndOfTheRun) {
   Start();
   const auto [reader, writer] = Pipe();
-  EXPECT_EQ(guest_.Call(SYS_read, reader, FakeProcess::kScratch, 1), FakeProcess::kEnded);
-  EXPECT_FALSE(guest_.process->ending()) << "it sleeps";
+  EXPECT_EQ(Read(reader, 1), kAsleepText);
   EXPECT_EQ(guest_.host.waits, 1);
 }
 

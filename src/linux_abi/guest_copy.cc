@@ -219,9 +219,12 @@ std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const Gu
       return slept == kAsleep ? slept : cursor.Result(slept);
     }
     if (n <= 0) return cursor.Result(n);
-    const std::uint64_t start = offset ? *offset + cursor.moved() : 0;
-    RefreshMappings(process, file, start,
-                    offset ? start + static_cast<std::uint64_t>(n) : kWholeFile);
+    if (offset) {
+      const std::uint64_t start = *offset + cursor.moved();
+      RefreshMappings(process, file, start, start + static_cast<std::uint64_t>(n));
+    } else {
+      RefreshMappings(process, file);
+    }
     cursor.Advance(static_cast<std::uint64_t>(n));
     if (file.has_messages()) break;
   } while (!cursor.Done());

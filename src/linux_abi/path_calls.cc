@@ -79,12 +79,12 @@ std::int64_t OpenNamed(Process& process, std::uint64_t fd, std::uint64_t address
   ErrnoOr<std::shared_ptr<OpenFile>> file =
       process.file_system().Open(name->base, name->path, flags, mode, resolve);
   if (!file.ok()) return file.result();
-  if ((flags & O_TRUNC) != 0) RefreshMappings(process, **file);
   const auto end = std::dynamic_pointer_cast<PipeEnd>(*file);
   if (end != nullptr && (flags & (O_NONBLOCK | O_PATH)) == 0 && (flags & O_ACCMODE) != O_RDWR) {
     process.call_progress() = process.file_system().KeepOpening(std::make_shared<FifoOpening>(end));
     return FinishFifo(process, flags);
   }
+  if ((flags & O_TRUNC) != 0) RefreshMappings(process, **file);
   return process.files().Add(*std::move(file), (flags & O_CLOEXEC) != 0);
 }
 

@@ -37,7 +37,7 @@ TEST_F(PollCallsTest, Polling) {
   EXPECT_EQ(answer[3].revents, POLLNVAL);
   EXPECT_EQ(guest_.Call(SYS_poll, guest_.PutObject(asked), 1, 50), 0);
   EXPECT_EQ(guest_.host.waited, std::chrono::milliseconds(50));
-  EXPECT_EQ(guest_.Call(SYS_poll, guest_.PutObject(asked), 1, -1), FakeProcess::kEnded) << "asleep";
+  EXPECT_EQ(guest_.Call(SYS_poll, guest_.PutObject(asked), 1, -1), FakeProcess::kEnded);
   EXPECT_EQ(guest_.Call(SYS_poll, guest_.PutObject(asked), 1 << 20, 0), -EINVAL);
   EXPECT_EQ(guest_.Call(SYS_poll, kUnmapped, 1, 0), -EFAULT);
   const std::uint64_t bad_time = guest_.PutObject(timespec{0, 1'000'000'000});

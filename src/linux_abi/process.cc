@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/linux_abi/process.h"
 
-#include <signal.h>
-
 #include <cerrno>
-#include <vector>
 
 #include "src/base/status.h"
 #include "src/base/strings.h"

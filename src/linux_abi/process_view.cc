@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/linux_abi/process_view.h"
 
-#include <algorithm>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,15 +26,17 @@ class View final : public ProcessView {
   }
   std::string ThreadName(std::int32_t id) const override {
     const Thread* thread = process_.scheduler().Find(id);
-    if (thread != nullptr && thread->name[0] != '\0') return thread->name.data();
+    if (thread != nullptr && thread->name[0] != '\0') {
+      return std::string(thread->name.data(), strnlen(thread->name.data(), thread->name.size()));
+    }
     const std::string path = Executable();
     return path.substr(path.rfind('/') + 1);
   }
   void SetThreadName(std::int32_t id, std::string_view name) override {
     Thread* thread = process_.scheduler().Find(id);
     if (thread == nullptr) return;
-    thread->name.fill('\0');
-    std::ranges::copy(name.substr(0, thread->name.size() - 1), thread->name.begin());
+    thread->name = {};
+    name.copy(thread->name.data(), thread->name.size() - 1);
   }
   std::string Executable() const override {
     const InstanceSpec& spec = process_.spec();

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "src/linux_abi/guest_copy.h"
+#include "src/linux_abi/mapped_files.h"
 #include "src/linux_abi/process.h"
 #include "src/linux_abi/syscall_table.h"
 #include "src/linux_abi/vfs/pipe.h"
@@ -69,6 +70,7 @@ std::int64_t FromPipe(Process& process, PipeEnd& in, OpenFile& out, const Offset
   if (n == -EPIPE) process.RaisePipeSignal();
   if (n <= 0) return WaitOr(process, n, out, POLLOUT, flags);
   out.NoteUse();
+  RefreshMappings(process, out);
   in.pipe()->Take(buffer.first(static_cast<std::size_t>(n)));
   return n;
 }
@@ -107,6 +109,8 @@ std::int64_t Splice(Process& process, const SyscallArguments& a) {
   for (const std::int64_t read : {in_offset.Read(process, from), out_offset.Read(process, to)}) {
     if (read < 0) return read;
   }
+  SyncMappings(process, **in);
+  SyncMappings(process, **out);
   const std::size_t bytes = std::min<std::uint64_t>(a[4], kBounceBytes);
   const auto buffer = std::make_unique_for_overwrite<std::byte[]>(bytes);
   const std::span<std::byte> whole(buffer.get(), bytes);

@@ -10,6 +10,7 @@
 #include <memory>
 #include <utility>
 
+#include "src/linux_abi/duration.h"
 #include "src/linux_abi/fixed_time.h"
 #include "src/linux_abi/process.h"
 #include "src/linux_abi/syscall_table.h"
@@ -43,28 +44,8 @@ std::int64_t Create(Process& process, const SyscallArguments& a) {
       (flags & TFD_CLOEXEC) != 0);
 }
 
-ErrnoOr<nanoseconds> FromTimespec(const timespec& time) {
-  // Longer than any run, and far from overflowing.
-  constexpr std::int64_t kMaxSeconds = std::int64_t{1} << 32;
-  if (time.tv_sec < 0 || time.tv_nsec < 0 || time.tv_nsec > 999'999'999) return Errno{EINVAL};
-  return nanoseconds(std::chrono::seconds(std::min<std::int64_t>(time.tv_sec, kMaxSeconds))) +
-         nanoseconds(time.tv_nsec);
-}
-
-timespec ToTimespec(nanoseconds time) {
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
-  return {.tv_sec = seconds.count(), .tv_nsec = (time - seconds).count()};
-}
-
 itimerspec ToSpec(const TimerValue& value) {
   return {.it_interval = ToTimespec(value.interval), .it_value = ToTimespec(value.left)};
-}
-
-// What the timer's clock shows inside.
-nanoseconds ClockTime(Process& process, int clock) {
-  ClockSource* source = process.spec().clock.get();
-  if (source == nullptr) return kFixedTime;
-  return clock == CLOCK_REALTIME ? source->RealTime() : source->MonotonicTime();
 }
 
 std::int64_t SetTime(Process& process, const SyscallArguments& a) {
@@ -81,7 +62,9 @@ std::int64_t SetTime(Process& process, const SyscallArguments& a) {
   TimerValue value{.left = *first, .interval = *interval};
   if ((flags & TFD_TIMER_ABSTIME) != 0 && value.left.count() > 0) {
     // One that is in the past runs out at once.
-    value.left = std::max(value.left - ClockTime(process, (*timer)->clock()), nanoseconds(1));
+    const auto clock = static_cast<std::uint64_t>((*timer)->clock());
+    value.left =
+        std::max(value.left - ReadClock(process, clock).value_or(kFixedTime), nanoseconds(1));
   }
   (*timer)->Set(value);
   return a[3] == 0 || process.memory().WriteObject(a[3], before) ? 0 : -EFAULT;

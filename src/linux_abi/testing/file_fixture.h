@@ -20,6 +20,9 @@ namespace waxvm::linux_abi {
 /// An address at which a FakeProcess has nothing.
 inline constexpr std::uint64_t kUnmapped = 0x7000'0000'0000;
 
+/// What FileFixture::Read says when the thread went to sleep.
+inline const std::string kAsleepText = "error " + std::to_string(-FakeProcess::kEnded);
+
 /// A process and the calls on open files that most tests need.
 class FileFixture : public ::testing::Test {
  protected:
