@@ -164,10 +164,7 @@ absl::Status TreeBuilder::Spend(std::uint64_t steps) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Node*> TreeBuilder::NewNode(Node entry) {
-  if (++made_ > max_entries_)
-    return absl::ResourceExhaustedError(
-        absl::StrFormat("the image has more than %d entries", max_entries_));
+Node* TreeBuilder::NewNode(Node entry) {
   tree_.nodes_.push_back(std::make_unique<Node>(std::move(entry)));
   Node* node = tree_.nodes_.back().get();
   node->layer = layer_;
@@ -193,16 +190,16 @@ absl::StatusOr<Node*> TreeBuilder::AddChild(Node& directory, std::string_view na
     if (entry.kind == Node::Kind::kDirectory)
       entry.opaque = !existing.visible() || !FromThisLayer(existing);
   }
-  WAXVM_ASSIGN_OR_RETURN(Node * node, NewNode(std::move(entry)));
+  Node* const node = NewNode(std::move(entry));
   WAXVM_RETURN_IF_ERROR(AddChildLink(directory, name, node));
   return node;
 }
 
 absl::Status TreeBuilder::AddChildLink(Node& directory, std::string_view name, Node* node) {
-  // Names cost memory like nodes do.
-  if (++made_ > 2 * max_entries_)
+  // A second name of a file takes memory like the file itself.
+  if (++names_ > max_entries_)
     return absl::ResourceExhaustedError(
-        absl::StrFormat("the image has more than %d names", max_entries_));
+        absl::StrFormat("the image has more than %d entries", max_entries_));
   const auto found = directory.children.find(name);
   if (found != directory.children.end()) {
     found->second = node;

@@ -140,7 +140,7 @@ class TreeBuilder {
     std::string name;  ///< empty: the root itself
   };
 
-  absl::StatusOr<Node*> NewNode(Node entry);
+  Node* NewNode(Node entry);
   /// The directory that holds the last component of `path`; made where it is missing and `create`.
   absl::StatusOr<Spot> Locate(std::string_view path, bool create);
   /// Where a directory of `layer` that has no entry of its own goes: through a link below it.
@@ -153,7 +153,7 @@ class TreeBuilder {
   absl::Status Prune(Node& directory);
 
   const std::uint64_t max_entries_;
-  std::uint64_t made_ = 0;
+  std::uint64_t names_ = 0;
   std::uint64_t steps_ = 0;
   std::uint32_t layer_ = 0;
   Tree tree_;
