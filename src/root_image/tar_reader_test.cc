@@ -250,8 +250,8 @@ TEST_F(TarReader, AbsurdSizes) {
 }
 
 TEST_F(TarReader, BadRecordsOfExtendedHeaders) {
-  for (const std::string record : {"x", "5 a=b", "99 a=b\n", "3 a\n", "0 a=b\n", "-6 a=b\n",
-                                   "6a=b\n", "99999999999999999999 a=b\n", "6 abc\n"})
+  for (const char* record : {"x", "5 a=b", "99 a=b\n", "3 a\n", "0 a=b\n", "-6 a=b\n", "6a=b\n",
+                             "99999999999999999999 a=b\n", "6 abc\n"})
     ExpectError(TarBuilder().Add({.name = "x", .type = 'x', .data = record}).File("a", ""),
                 Code::kDataLoss, "extended header");
   ExpectError(TarBuilder().Pax("size", "0", 'g').File("a", ""), Code::kDataLoss, "global");

@@ -102,7 +102,7 @@ TEST_P(Images, BusyboxFromAStackWithAWhiteout) {
 
 TEST_P(Images, BusyboxFromAnOciLayout) {
   PutLayout();
-  for (const std::string image : {"oci:" + Path("oci"), "oci:" + Path("oci") + ":a:b/latest"})
+  for (const std::string& image : {"oci:" + Path("oci"), "oci:" + Path("oci") + ":a:b/latest"})
     ExpectOutput(Run({image}, {"/bin/busybox", "ls", "/etc"}), "conf\nnew\n");
   // Its own command, in its environment, of which a part is changed.
   const Completed run = Run({"oci:" + Path("oci")}, {}, {"--env=FROM=flag", "--env=MORE=1"});
