@@ -43,6 +43,13 @@ absl::Status AddGrant(RunFlags& flags, std::string_view text) {
   return absl::OkStatus();
 }
 
+absl::Status AddImage(RunFlags& flags, std::string_view text) {
+  auto image = ParseImage(text);
+  if (!image.ok()) return image.status();
+  flags.images.push_back(*std::move(image));
+  return absl::OkStatus();
+}
+
 absl::Status AddVariable(RunFlags& flags, std::string_view text) {
   const std::size_t equals = text.find('=');
   if (equals == 0 || equals == text.npos) return Refuse("'%s' is not NAME=VALUE", text);
@@ -87,6 +94,10 @@ const std::array kFlags = {
         [](RunFlags& f, std::string_view v) { return Assign(f.limits.host_calls, ParseCount(v)); }},
     Flag{"grant", "GRANT", "clock, random or files:HOST:GUEST:ro|rw; may be repeated", true,
          AddGrant},
+    Flag{"image", "IMAGE",
+         "root file system: tar:PATH, oci:FOLDER[:REFERENCE] or erofs:PATH;\n"
+         "                                    repeated: one on top of the other",
+         true, AddImage},
     Flag{"env", "NAME=VALUE", "one variable of the environment; may be repeated", true,
          AddVariable},
     Flag{"report", "FILE", "write the report as JSON", false,
@@ -219,6 +230,30 @@ absl::StatusOr<Grant> ParseGrant(std::string_view text) {
                rights == "rw" ? Rights::kReadWrite : Rights::kReadOnly);
 }
 
+absl::StatusOr<ImageFlag> ParseImage(std::string_view text) {
+  static constexpr std::pair<std::string_view, ImageFlag::Kind> kKinds[] = {
+      {"tar", ImageFlag::Kind::kTar},
+      {"oci", ImageFlag::Kind::kOci},
+      {"erofs", ImageFlag::Kind::kErofs}};
+  const std::size_t colon = text.find(':');
+  const auto kind = std::find_if(std::begin(kKinds), std::end(kKinds),
+                                 [&](const auto& k) { return k.first == text.substr(0, colon); });
+  if (colon == text.npos || kind == std::end(kKinds))
+    return Refuse("'%s' is not an image; it is tar:PATH, oci:FOLDER[:REFERENCE] or erofs:PATH",
+                  text);
+  ImageFlag image{.kind = kind->second, .path = std::string(text.substr(colon + 1))};
+  if (image.kind == ImageFlag::Kind::kOci) {
+    const std::size_t end = std::min(image.path.find(':'), image.path.size());
+    if (end < image.path.size()) {
+      image.reference = image.path.substr(end + 1);
+      if (image.reference.empty()) return Refuse("'%s' ends where a reference should follow", text);
+    }
+    image.path.resize(end);
+  }
+  if (image.path.empty()) return Refuse("'%s' lacks a path", text);
+  return image;
+}
+
 std::string_view Nearest(std::string_view word, std::span<const std::string_view> candidates) {
   std::string_view nearest;
   std::size_t best = std::max<std::size_t>(2, word.size() / 3) + 1;
@@ -256,6 +291,7 @@ absl::StatusOr<RunFlags> ParseRunFlags(std::span<const std::string_view> argumen
     at = *next;
   }
   if (at < arguments.size() && arguments[at] == "--") ++at;
+  if (at == arguments.size() && !flags.images.empty()) return flags;
   if (at == arguments.size() || arguments[at].empty())
     return Refuse("no program is given; write waxvm run [flags] -- PROGRAM [arguments]");
   flags.program = arguments[at];

@@ -16,13 +16,22 @@
 
 namespace waxvm::cli {
 
+/// An image to open: "tar:PATH", "oci:FOLDER[:REFERENCE]" or "erofs:PATH".
+struct ImageFlag {
+  enum class Kind { kTar, kOci, kErofs };
+  Kind kind = Kind::kTar;
+  std::string path;
+  std::string reference;  ///< of an OCI layout; empty: its only image
+};
+
 struct RunFlags {
   std::string provider = "microvm";
   Limits limits;
   std::vector<Grant> grants;
+  std::vector<ImageFlag> images;  ///< the lowest layer first
   std::vector<std::string> environment;
-  std::string report_path;  ///< empty: no report
-  std::string program;
+  std::string report_path;             ///< empty: no report
+  std::string program;                 ///< empty only where an image may say what to run
   std::vector<std::string> arguments;  ///< after argv[0]
   bool help = false;
 };
@@ -42,6 +51,9 @@ absl::StatusOr<std::chrono::nanoseconds> ParseDuration(std::string_view text);
 
 /// "clock", "random" or "files:HOST:GUEST:ro|rw"; HOST may contain colons.
 absl::StatusOr<Grant> ParseGrant(std::string_view text);
+
+/// FOLDER ends at the first colon; REFERENCE may contain some.
+absl::StatusOr<ImageFlag> ParseImage(std::string_view text);
 
 /// The candidate nearest to `word` by edit distance, or "" where none is near.
 std::string_view Nearest(std::string_view word, std::span<const std::string_view> candidates);

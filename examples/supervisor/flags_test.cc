@@ -76,6 +76,32 @@ TEST(ParseGrant, RefusesEverythingElse) {
     EXPECT_FALSE(ParseGrant(text).ok()) << text;
 }
 
+TEST(ParseImage, Kinds) {
+  const auto tar = *ParseImage("tar:/srv/a:b.tar");
+  EXPECT_EQ(tar.kind, ImageFlag::Kind::kTar);
+  EXPECT_EQ(tar.path, "/srv/a:b.tar");
+  const auto oci = *ParseImage("oci:layout:docker.io/library/busybox:1.36");
+  EXPECT_EQ(oci.kind, ImageFlag::Kind::kOci);
+  EXPECT_EQ(oci.path, "layout");
+  EXPECT_EQ(oci.reference, "docker.io/library/busybox:1.36");
+  EXPECT_EQ(ParseImage("oci:layout")->reference, "");
+  EXPECT_EQ(ParseImage("erofs:root.img")->kind, ImageFlag::Kind::kErofs);
+}
+
+TEST(ParseImage, RefusesEverythingElse) {
+  for (const char* text : {"", "root.tar", "tar", "tar:", "zip:a", "oci:", "oci:a:", "oci::a"})
+    EXPECT_FALSE(ParseImage(text).ok()) << text;
+}
+
+TEST(ParseRunFlags, ImagesAreStackedInTheirOrderAndMayNameTheProgram) {
+  const auto flags = Parse({"--image=tar:a", "--image", "erofs:b"});
+  ASSERT_TRUE(flags.ok()) << flags.status();
+  ASSERT_EQ(flags->images.size(), 2u);
+  EXPECT_EQ(flags->images[1].path, "b");
+  EXPECT_EQ(flags->program, "");
+  EXPECT_EQ(Parse({"--image=tar:a", "--", "/bin/sh", "-c"})->program, "/bin/sh");
+}
+
 TEST(ParseRunFlags, Everything) {
   const auto flags = Parse({"--provider=process", "--memory=64MiB", "--wall=1s", "--cpu", "500ms",
                             "--output=0", "--open-files=8", "--processes=1", "--host-calls=3",

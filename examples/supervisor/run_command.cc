@@ -129,10 +129,59 @@ int RunProgram(const std::shared_ptr<Provider>& provider, const Program& program
   return ExitCodeForRun(*result, signals, output);
 }
 
+absl::StatusOr<RootImage> OpenImage(const ImageFlag& flag) {
+  switch (flag.kind) {
+    case ImageFlag::Kind::kTar:
+      return RootImage::FromTar(flag.path);
+    case ImageFlag::Kind::kOci:
+      return RootImage::FromOciLayout(flag.path, flag.reference);
+    case ImageFlag::Kind::kErofs:
+      return RootImage::FromErofs(flag.path);
+  }
+  return absl::InternalError("an image of no kind");
+}
+
+/// Adds the variables of the image that the command line does not set.
+void AddEnvironment(const ImageConfig& config, RunFlags& flags) {
+  std::vector<std::string> environment;
+  for (const std::string& variable : config.environment) {
+    const std::string name = variable.substr(0, variable.find('=')) + "=";
+    const auto sets_it = [&](const std::string& given) { return given.starts_with(name); };
+    if (std::none_of(flags.environment.begin(), flags.environment.end(), sets_it))
+      environment.push_back(variable);
+  }
+  flags.environment.insert(flags.environment.begin(), environment.begin(), environment.end());
+}
+
+/// Grants the images, one on top of the other, and takes from them what the command line leaves
+/// open: the program and variables of the environment.
+absl::StatusOr<RootImage> UseImages(RunFlags& flags) {
+  std::vector<RootImage> layers;
+  for (const ImageFlag& flag : flags.images) {
+    auto layer = OpenImage(flag);
+    if (!layer.ok()) return layer.status();
+    layers.push_back(*std::move(layer));
+  }
+  auto image = RootImage::Stack(layers);
+  if (!image.ok()) return image.status();
+  flags.grants.push_back(Image(*image));
+  const ImageConfig& config = image->config();
+  AddEnvironment(config, flags);
+  if (!flags.program.empty()) return image;
+  std::vector<std::string> command = config.entrypoint;
+  command.insert(command.end(), config.command.begin(), config.command.end());
+  if (command.empty())
+    return absl::InvalidArgumentError(
+        "the image does not say what to run; write waxvm run [flags] -- PROGRAM [arguments]");
+  flags.program = command.front();
+  flags.arguments.assign(command.begin() + 1, command.end());
+  return image;
+}
+
 }  // namespace
 
 int RunCommand(std::span<const std::string_view> arguments) {
-  const auto flags = ParseRunFlags(arguments);
+  auto flags = ParseRunFlags(arguments);
   if (!flags.ok()) return Fail(kExitFailed, flags.status());
   if (flags->help) {
     absl::PrintF("waxvm run [flags] -- PROGRAM [arguments]\n\n%s", RunFlagsHelp());
@@ -140,7 +189,14 @@ int RunCommand(std::span<const std::string_view> arguments) {
   }
   const auto provider = FindProvider(flags->provider);
   if (!provider.ok()) return Fail(kExitFailed, provider.status());
-  const auto program = Program::FromFile(flags->program);
+  std::optional<RootImage> image;
+  if (!flags->images.empty()) {
+    auto opened = UseImages(*flags);
+    if (!opened.ok()) return Fail(kExitFailed, opened.status());
+    image = *std::move(opened);
+  }
+  const auto program =
+      image ? image->OpenProgram(flags->program) : Program::FromFile(flags->program);
   if (!program.ok()) return Fail(ExitCodeForProgram(program.status()), program.status());
   std::optional<ReportFile> report;
   if (!flags->report_path.empty()) {

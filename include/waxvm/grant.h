@@ -13,6 +13,7 @@
 #include <variant>
 
 #include "absl/status/statusor.h"
+#include "waxvm/root_image.h"
 
 namespace waxvm {
 
@@ -65,9 +66,12 @@ struct FunctionGrant {
   std::string name;
   HostFunction function;
 };
+struct ImageGrant {
+  RootImage image;
+};
 
 /// One capability with the name and rights under which an instance gets it.
-using Grant = std::variant<ClockGrant, RandomGrant, FilesGrant, FunctionGrant>;
+using Grant = std::variant<ClockGrant, RandomGrant, FilesGrant, FunctionGrant, ImageGrant>;
 
 /// The host's clocks, or `source` (which the process provider cannot inject and refuses).
 /// Without this grant a program sees a fixed time.
@@ -80,6 +84,11 @@ Grant Random(std::shared_ptr<RandomSource> source = nullptr);
 /// Regular files, directories and symbolic links pass; the host's devices, sockets, FIFOs, proc
 /// and sys never do. Symbolic links are followed in the instance's own namespace.
 Grant Files(std::string host_path, std::string guest_path, Rights rights = Rights::kReadOnly);
+
+/// The image as the root directory "/", for the microvm provider. What the program changes of it is
+/// its own and gone with it; granted files, /tmp and /dev lie over it. At most one of them, and
+/// none beside files granted at "/".
+Grant Image(RootImage image);
 
 /// A host function under `name` (1 to 255 bytes).
 Grant Function(std::string name, HostFunction function);

@@ -20,6 +20,7 @@
 #include "waxvm/grant.h"
 #include "waxvm/limits.h"
 #include "waxvm/program.h"
+#include "waxvm/root_image.h"
 
 namespace waxvm {
 
@@ -76,6 +77,8 @@ struct InstanceSpec {
   bool host_clock = false;
   bool host_random = false;
   std::vector<FileMount> mounts;
+  /// Read-only, at "/", below everything else; what the program changes of it stays its own.
+  std::optional<RootImage> root_image;
   bool host_functions_granted = false;
   /// Standard input, owned by the caller and open until the instance is gone; -1: empty.
   int input_fd = -1;
@@ -142,8 +145,9 @@ class Provider {
   virtual absl::Status Available() const = 0;
 
   /// Makes an instance, ready to Resume. Errors: kUnavailable as Available; kInvalidArgument for
-  /// a limit it cannot enforce, a program of a kind it cannot run, or a source it cannot inject;
-  /// kResourceExhausted when the host is out of something. Never falls back to anything weaker.
+  /// a limit it cannot enforce, a program of a kind it cannot run, or a source or root image it
+  /// cannot inject; kResourceExhausted when the host is out of something. Never falls back to
+  /// anything weaker.
   virtual absl::StatusOr<std::unique_ptr<Instance>> Create(const InstanceSpec& spec) = 0;
 };
 

@@ -13,6 +13,8 @@ Grant Files(std::string host_path, std::string guest_path, Rights rights) {
   return FilesGrant{std::move(host_path), std::move(guest_path), rights};
 }
 
+Grant Image(RootImage image) { return ImageGrant{std::move(image)}; }
+
 Grant Function(std::string name, HostFunction function) {
   return FunctionGrant{std::move(name), std::move(function)};
 }

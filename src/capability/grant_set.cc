@@ -51,6 +51,13 @@ struct Opener {
     return absl::OkStatus();
   }
 
+  absl::Status operator()(const ImageGrant& grant) {
+    if (set.root_image)
+      return InvalidArgument("a root image is granted twice; put them together with Stack");
+    set.root_image = grant.image;
+    return absl::OkStatus();
+  }
+
   absl::Status operator()(const FunctionGrant& grant) {
     if (grant.name.empty() || grant.name.size() > WAXVM_HOST_CALL_MAX_NAME)
       return InvalidArgument("the name of a host function has %d bytes, must be 1 to %d",
@@ -94,6 +101,9 @@ bool GrantSet::Allows(const Access& access) const {
 absl::StatusOr<GrantSet> OpenGrants(std::span<const Grant> grants) {
   GrantSet set;
   for (const Grant& grant : grants) WAXVM_RETURN_IF_ERROR(std::visit(Opener{set}, grant));
+  const auto is_root = [](const FileMount& mount) { return mount.guest_path == "/"; };
+  if (set.root_image && std::ranges::any_of(set.mounts, is_root))
+    return InvalidArgument("both a root image and files are granted at \"/\"");
   return set;
 }
 

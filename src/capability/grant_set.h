@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,6 +25,7 @@ struct GrantSet {
   bool host_clock = false;
   bool host_random = false;
   std::vector<FileMount> mounts;
+  std::optional<RootImage> root_image;
   std::map<std::string, HostFunction, std::less<>> functions;
 
   /// True when a grant covers `access`. Files: the grant with the longest guest path that

@@ -130,6 +130,18 @@ TEST_F(GrantTest, RootCanBeGranted) {
   EXPECT_FALSE(set->Allows({Resource::kFile, "/etc/passwd", true}));
 }
 
+TEST_F(GrantTest, OneImageAndNoFilesInItsPlace) {
+  std::ofstream(folder_ + "/empty.tar") << std::string(1024, '\0');
+  const auto image = RootImage::FromTar(folder_ + "/empty.tar");
+  ASSERT_TRUE(image.ok()) << image.status();
+  const auto set = OpenGrants(std::vector<Grant>{Image(*image), Files(folder_, "/data")});
+  ASSERT_TRUE(set.ok()) << set.status();
+  EXPECT_EQ(&set->root_image->rep(), &image->rep());
+  EXPECT_FALSE(set->Allows({Resource::kFile, "/etc/passwd", false}));
+  ExpectInvalid(StatusOf({Image(*image), Image(*image)}), "granted twice");
+  ExpectInvalid(StatusOf({Files(folder_, "/"), Image(*image)}), "both a root image and files");
+}
+
 TEST_F(GrantTest, DescriptorClosesWithTheLastCopy) {
   int number = -1;
   {

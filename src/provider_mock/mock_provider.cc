@@ -40,6 +40,8 @@ class MockProvider final : public Provider {
           "for ELF programs",
           spec.program.name());
     WAXVM_RETURN_IF_ERROR(CheckLimits("mock", spec.limits, kEnforceable));
+    if (spec.root_image)
+      return InvalidArgument("the mock provider has no root images; use the microvm provider");
     if (spec.gate == nullptr) return InvalidArgument("an instance needs an access gate");
     if (!options_.script.empty()) return std::make_unique<ScriptInstance>(spec, options_.script);
     return NativeInstance::Create(spec);

@@ -108,6 +108,10 @@ absl::Status CheckSpec(const InstanceSpec& spec) {
   if (spec.random != nullptr && !spec.host_random) {
     return InvalidArgument("random: the process provider cannot inject a source of randomness");
   }
+  if (spec.root_image) {
+    return InvalidArgument(
+        "image: the process provider has no root images; use the microvm provider");
+  }
   const auto has_nul = [](const std::string& s) { return s.find('\0') != std::string::npos; };
   if (std::any_of(spec.arguments.begin(), spec.arguments.end(), has_nul) ||
       std::any_of(spec.environment.begin(), spec.environment.end(), has_nul)) {

@@ -131,6 +131,7 @@ absl::StatusOr<InstanceSpec> ProgramRun::MakeSpec() {
   spec.host_clock = grants_.host_clock;
   spec.host_random = grants_.host_random;
   spec.mounts = grants_.mounts;
+  spec.root_image = grants_.root_image;
   spec.host_functions_granted = !grants_.functions.empty();
   spec.gate = &gate_.emplace(grants_, authorizer_, options_.label);
 

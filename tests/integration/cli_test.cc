@@ -31,7 +31,7 @@ TEST(Command, Help) {
     EXPECT_EQ(help.exit_code, 0);
     for (const char* flag :
          {"--provider", "--memory", "--wall", "--cpu", "--output", "--open-files", "--processes",
-          "--host-calls", "--grant", "--env", "--report"})
+          "--host-calls", "--grant", "--image", "--env", "--report"})
       EXPECT_TRUE(Contains(help.output, flag)) << flag;
   }
   EXPECT_TRUE(Contains(Waxvm({"run", "--help"}).output, "--memory=SIZE"));

@@ -51,6 +51,7 @@ typedef int32_t waxvm_status;
 #define WAXVM_UNIMPLEMENTED 12
 #define WAXVM_INTERNAL 13
 #define WAXVM_UNAVAILABLE 14 /* the provider does not work here; message: why, remedy */
+#define WAXVM_DATA_LOSS 15   /* an image is damaged, truncated or has another digest */
 
 /* Why a call failed. Filled when it does, set to WAXVM_OK and "" when it does not. */
 typedef struct waxvm_error {
@@ -90,6 +91,29 @@ WAXVM_API waxvm_status waxvm_program_open_bytes(const void* bytes, size_t byte_c
 WAXVM_API void waxvm_program_close(waxvm_program* program);
 
 /*
+ * Root images: read-only file systems from one file or folder, shared by all runs that are granted
+ * one. They are copied and verified when they are opened. `digest` is "sha256:…" or NULL: any.
+ * Thread safety: an image may be used from any number of threads; close it after the last use.
+ */
+typedef struct waxvm_image waxvm_image;
+
+/* A tar archive, plain or packed with gzip or zstd. */
+WAXVM_API waxvm_status waxvm_image_open_tar(const char* path, const char* digest,
+                                            waxvm_image** image, waxvm_error* error);
+WAXVM_API waxvm_status waxvm_image_open_erofs(const char* path, const char* digest,
+                                              waxvm_image** image, waxvm_error* error);
+/* An OCI image layout folder; `reference` NULL: its only image for linux/amd64. */
+WAXVM_API waxvm_status waxvm_image_open_oci(const char* folder, const char* reference,
+                                            waxvm_image** image, waxvm_error* error);
+/* Layers on top of each other, the lowest first. */
+WAXVM_API waxvm_status waxvm_image_open_stack(const waxvm_image* const* layers, size_t layer_count,
+                                              waxvm_image** image, waxvm_error* error);
+WAXVM_API void waxvm_image_close(waxvm_image* image);
+/* The executable at `path` of the image; its name is `path`. */
+WAXVM_API waxvm_status waxvm_program_open_image(const waxvm_image* image, const char* path,
+                                                waxvm_program** program, waxvm_error* error);
+
+/*
  * Grants: what a run may touch. Whatever is not granted does not exist inside.
  * Thread safety: add from one thread; a finished object may be used by any number of runs at once.
  */
@@ -118,6 +142,9 @@ WAXVM_API waxvm_status waxvm_grants_add_random(waxvm_grants* grants, waxvm_error
  * where `writable` is not 0. */
 WAXVM_API waxvm_status waxvm_grants_add_files(waxvm_grants* grants, const char* host_path,
                                               const char* guest_path, int writable,
+                                              waxvm_error* error);
+/* The image as the root directory, with a writable layer of the run's own on top (microVM). */
+WAXVM_API waxvm_status waxvm_grants_add_image(waxvm_grants* grants, const waxvm_image* image,
                                               waxvm_error* error);
 /* `function` under `name` (1 to 255 bytes). `free_user_data` may be NULL; it is called even when
  * this fails. */

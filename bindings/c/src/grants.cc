@@ -74,6 +74,15 @@ waxvm_status waxvm_grants_add_files(waxvm_grants* grants, const char* host_path,
   });
 }
 
+waxvm_status waxvm_grants_add_image(waxvm_grants* grants, const waxvm_image* image,
+                                    waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(grants);
+    WAXVM_C_REQUIRE(image);
+    return Add(grants, waxvm::Image(image->image));
+  });
+}
+
 waxvm_status waxvm_grants_add_function(waxvm_grants* grants, const char* name,
                                        waxvm_function function, void* user_data,
                                        waxvm_free free_user_data, waxvm_error* error) {

@@ -43,6 +43,17 @@ waxvm_status waxvm_program_open_bytes(const void* bytes, size_t byte_count, cons
   });
 }
 
+waxvm_status waxvm_program_open_image(const waxvm_image* image, const char* path,
+                                      waxvm_program** program, waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(program);
+    *program = nullptr;
+    WAXVM_C_REQUIRE(image);
+    WAXVM_C_REQUIRE(path);
+    return Give(image->image.OpenProgram(path), program);
+  });
+}
+
 void waxvm_program_close(waxvm_program* program) { delete program; }
 
 }  // extern "C"

@@ -21,6 +21,7 @@ static_assert(WAXVM_RESOURCE_EXHAUSTED == static_cast<int>(absl::StatusCode::kRe
 static_assert(WAXVM_FAILED_PRECONDITION == static_cast<int>(absl::StatusCode::kFailedPrecondition));
 static_assert(WAXVM_UNIMPLEMENTED == static_cast<int>(absl::StatusCode::kUnimplemented));
 static_assert(WAXVM_INTERNAL == static_cast<int>(absl::StatusCode::kInternal));
+static_assert(WAXVM_DATA_LOSS == static_cast<int>(absl::StatusCode::kDataLoss));
 static_assert(WAXVM_UNAVAILABLE == static_cast<int>(absl::StatusCode::kUnavailable));
 
 static_assert(offsetof(waxvm_error, code) == 8 && offsetof(waxvm_error, message) == 12 &&

@@ -12,11 +12,16 @@
 #include "absl/status/status.h"
 #include "waxvm/grant.h"
 #include "waxvm/program.h"
+#include "waxvm/root_image.h"
 #include "waxvm/supervisor.h"
 #include "waxvm_c.h"
 
 struct waxvm_program {
   waxvm::Program program;
+};
+
+struct waxvm_image {
+  waxvm::RootImage image;
 };
 
 struct waxvm_grants {

@@ -32,6 +32,7 @@ static void test_null(waxvm_supervisor* host) {
   waxvm_error error = WAXVM_ERROR_INIT;
   waxvm_program_close(NULL);
   waxvm_grants_close(NULL);
+  waxvm_image_close(NULL);
   waxvm_result_close(NULL);
   waxvm_supervisor_close(NULL);
   waxvm_supervisor_stop(NULL);
@@ -46,6 +47,17 @@ static void test_null(waxvm_supervisor* host) {
   CHECK(waxvm_program_open_bytes(NULL, 4, "x", &program, &error) == WAXVM_INVALID_ARGUMENT);
   CHECK(waxvm_grants_open(NULL, &error) == WAXVM_INVALID_ARGUMENT);
   CHECK(waxvm_grants_add_clock(NULL, &error) == WAXVM_INVALID_ARGUMENT);
+  waxvm_image* image = NULL;
+  const waxvm_image* layers[] = {NULL};
+  CHECK(waxvm_grants_add_image(NULL, NULL, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_image_open_tar(NULL, NULL, &image, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_image_open_erofs("x", NULL, NULL, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_image_open_oci("/nothing/here", NULL, &image, &error) == WAXVM_NOT_FOUND);
+  CHECK(waxvm_image_open_tar("/nothing/here", "sha1:x", &image, &error) != WAXVM_OK);
+  CHECK(waxvm_image_open_stack(layers, 1, &image, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_image_open_stack(layers, 0, &image, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(image == NULL && strstr(error.message, "no layers") != NULL);
+  CHECK(waxvm_program_open_image(NULL, "/x", &program, &error) == WAXVM_INVALID_ARGUMENT);
   CHECK(waxvm_call_reply(NULL, "x", 1) == WAXVM_INVALID_ARGUMENT);
   CHECK(waxvm_call_label(NULL) == NULL);
   CHECK(waxvm_call_stop_requested(NULL) == 0);

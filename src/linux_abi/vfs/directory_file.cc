@@ -46,6 +46,9 @@ std::int64_t DirectoryFile::Load() {
       entries.push_back(
           {link.node->inode, static_cast<unsigned char>(IFTODT(link.node->mode)), name});
     }
+    anchor.ForEachImageChild([&entries](std::uint64_t inode, mode_t mode, const std::string& name) {
+      entries.push_back({inode, static_cast<unsigned char>(IFTODT(mode)), name});
+    });
   }
   if (place_.folder() != nullptr) {
     const std::string path = place_.HostPath();

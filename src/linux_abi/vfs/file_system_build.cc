@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "src/base/status.h"
 #include "src/linux_abi/vfs/file_system.h"
 #include "src/linux_abi/vfs/proc_nodes.h"
+#include "src/root_image/root_image_rep.h"
 
 namespace waxvm::linux_abi {
 namespace {
@@ -61,10 +63,13 @@ absl::StatusOr<std::unique_ptr<FileSystem>> FileSystem::Create(const InstanceSpe
 }
 
 absl::Status FileSystem::Build() {
-  ErrnoOr<std::shared_ptr<MemoryNode>> root = MemoryNode::Create(context_, S_IFDIR | 0755);
+  const std::optional<RootImage>& image = context_.spec.root_image;
+  ErrnoOr<std::shared_ptr<MemoryNode>> root =
+      image ? MemoryNode::CreateFrom(context_, image->rep().tree().root())
+            : MemoryNode::Create(context_, S_IFDIR | 0755);
   if (!root.ok()) return NoMemory();
   (*root)->parent = *root;
-  (*root)->links_to_this = 2;
+  if (!image) (*root)->links_to_this = 2;
   (*root)->fixed = true;
   root_ = Place(*root);
   working_directory_ = root_;
@@ -118,6 +123,8 @@ void FileSystem::ShowProcess(std::unique_ptr<ProcessView> view) {
 absl::StatusOr<std::shared_ptr<MemoryNode>> FileSystem::AddNode(MemoryNode& directory,
                                                                 std::string_view name,
                                                                 mode_t mode) {
+  // What the image has under this name is covered for good.
+  if (directory.Find(name) != nullptr) directory.Remove(name);
   ErrnoOr<std::shared_ptr<MemoryNode>> node = MemoryNode::Create(context_, mode);
   if (!node.ok() || directory.Add(name, *node) < 0) return NoMemory();
   return *std::move(node);
@@ -137,8 +144,8 @@ absl::StatusOr<std::shared_ptr<MemoryNode>> FileSystem::AddDirectories(std::stri
       }
     }
     if (!next->is_directory()) {
-      return InvalidArgument("\"%s\" cannot be placed: \"%s\" is a file", path,
-                             path.substr(0, end));
+      return InvalidArgument("\"%s\" cannot be placed: \"%s\" is a %s", path, path.substr(0, end),
+                             next->is_link() ? "symbolic link of the image" : "file");
     }
     next->fixed = true;
     at = std::move(next);
@@ -158,7 +165,10 @@ absl::Status FileSystem::AddMount(const FileMount& mount) {
   const SplitPath split = Split(mount.guest_path);
   WAXVM_ASSIGN_OR_RETURN(const std::shared_ptr<MemoryNode> directory,
                          AddDirectories(split.directory, /*show_host=*/true));
-  if (split.name.empty() || directory->Find(split.name) != nullptr) {
+  const std::shared_ptr<MemoryNode> covered =
+      split.name.empty() ? directory : directory->Find(split.name);
+  // A file or link of the image may be covered; one that a grant put there may not.
+  if (covered != nullptr && (covered->is_directory() || covered->fixed)) {
     return InvalidArgument("the file grant \"%s\" is in the place of a directory or device",
                            mount.guest_path);
   }

@@ -167,7 +167,7 @@ std::int64_t FileSystem::RemoveNode(const Spot& parent, bool directory) {
   MemoryNode& holder = *parent.place.anchor();
   const std::shared_ptr<MemoryNode> node = holder.Find(parent.name);
   if (node->fixed) return -EBUSY;
-  if (directory && !node->children().empty()) return -ENOTEMPTY;
+  if (directory && !node->is_empty()) return -ENOTEMPTY;
   holder.Remove(parent.name);
   return 0;
 }
@@ -239,7 +239,7 @@ std::int64_t FileSystem::RenameNode(const Spot& from, const Spot& to) {
   if (replaced != nullptr) {
     if (node->is_directory() && !replaced->is_directory()) return -ENOTDIR;
     if (!node->is_directory() && replaced->is_directory()) return -EISDIR;
-    if (replaced->is_directory() && !replaced->children().empty()) return -ENOTEMPTY;
+    if (replaced->is_directory() && !replaced->is_empty()) return -ENOTEMPTY;
     new_holder.Remove(to.name);
   }
   old_holder.Remove(from.name);

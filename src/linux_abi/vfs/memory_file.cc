@@ -59,9 +59,9 @@ std::int64_t MemoryFile::Allocate(int mode, std::uint64_t offset, std::uint64_t 
   SparseBytes& contents = node_->contents;
   if ((mode & FALLOC_FL_PUNCH_HOLE) != 0) {
     if ((node_->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0) return -EPERM;
-    contents.Punch(offset, bytes);
+    const std::int64_t result = contents.Punch(offset, bytes);
     node_->TouchContents();
-    return 0;
+    return result;
   }
   // Memory is charged when it is written; what is promised here can still run out.
   if ((mode & FALLOC_FL_KEEP_SIZE) != 0 || offset + bytes <= contents.size()) return 0;

@@ -52,15 +52,35 @@ ErrnoOr<std::shared_ptr<MemoryNode>> MemoryNode::Create(VfsContext& context, mod
   if (context.live_nodes >= kMaxNodes) return Errno{ENOSPC};
   MemoryCharge charge;
   if (!charge.Resize(context.account, kChargePerNode)) return Errno{ENOSPC};
-  std::shared_ptr<MemoryNode> node(new MemoryNode(context, mode));
+  std::shared_ptr<MemoryNode> node(new MemoryNode(context, mode, nullptr));
   node->charge_ = std::move(charge);
+  node->accessed = node->modified = node->changed = context.Now();
   return node;
 }
 
-MemoryNode::MemoryNode(VfsContext& context, mode_t node_mode)
-    : inode(++context.last_inode), mode(node_mode), contents(context.account), context_(context) {
+ErrnoOr<std::shared_ptr<MemoryNode>> MemoryNode::CreateFrom(VfsContext& context,
+                                                            const root_image::Node& image) {
+  if (context.live_nodes >= kMaxNodes) return Errno{ENOSPC};
+  MemoryCharge charge;
+  if (!charge.Resize(context.account, kChargePerNode + image.target.size())) return Errno{ENOSPC};
+  std::shared_ptr<MemoryNode> node(new MemoryNode(context, image.mode(), &image));
+  node->charge_ = std::move(charge);
+  node->owner = image.owner;
+  node->group = image.group;
+  node->links_to_this = image.links;
+  node->accessed = node->modified = node->changed = image.modified;
+  node->target = image.target;
+  if (node->is_regular()) node->contents.SetLower(image.contents);
+  return node;
+}
+
+MemoryNode::MemoryNode(VfsContext& context, mode_t node_mode, const root_image::Node* image)
+    : inode(image == nullptr ? ++context.last_inode : InodeOf(*image)),
+      mode(node_mode),
+      contents(context.account),
+      context_(context),
+      image_(image != nullptr && image->is_directory() ? image : nullptr) {
   ++context.live_nodes;
-  accessed = modified = changed = context.Now();
 }
 
 MemoryNode::~MemoryNode() {
@@ -120,7 +140,44 @@ void MemoryNode::TouchStatus() { changed = context_.Now(); }
 std::shared_ptr<MemoryNode> MemoryNode::Find(std::string_view child_name) {
   if (source != nullptr) source->Refresh(*this);
   const auto found = children_.find(child_name);
-  return found == children_.end() ? nullptr : found->second.node;
+  if (found != children_.end()) return found->second.node;
+  return image_ == nullptr ? nullptr : TakeFromImage(child_name);
+}
+
+std::shared_ptr<MemoryNode> MemoryNode::TakeFromImage(std::string_view child_name) {
+  const root_image::Node* image = image_->Find(child_name);
+  if (image == nullptr || removed_.contains(child_name)) return nullptr;
+  Link link;
+  if (!link.charge.Resize(context_.account, kChargePerLink + child_name.size())) return nullptr;
+  const bool is_linked = !image->is_directory() && image->links > 1;
+  if (is_linked) {
+    const auto known = context_.linked_files.find(image);
+    if (known != context_.linked_files.end()) link.node = known->second;
+  }
+  if (link.node == nullptr) {
+    ErrnoOr<std::shared_ptr<MemoryNode>> node = CreateFrom(context_, *image);
+    if (!node.ok()) return nullptr;
+    link.node = *std::move(node);
+    if (is_linked) context_.linked_files.emplace(image, link.node);
+  }
+  link.node->parent = weak_from_this();
+  link.node->name = child_name;
+  return children_.emplace(child_name, std::move(link)).first->second.node;
+}
+
+bool MemoryNode::is_empty() const {
+  bool empty = children_.empty();
+  if (empty) ForEachImageChild([&empty](auto&&...) { empty = false; });
+  return empty;
+}
+
+std::uint64_t MemoryNode::CountLinks() const {
+  std::uint64_t links = 2;
+  for (const auto& [child_name, child] : children_) links += child.node->is_directory() ? 1 : 0;
+  ForEachImageChild([&links](std::uint64_t, mode_t child_mode, const std::string&) {
+    links += S_ISDIR(child_mode) ? 1 : 0;
+  });
+  return links;
 }
 
 std::int64_t MemoryNode::Add(std::string_view child_name, std::shared_ptr<MemoryNode> node) {
@@ -130,11 +187,8 @@ std::int64_t MemoryNode::Add(std::string_view child_name, std::shared_ptr<Memory
   node->parent = weak_from_this();
   node->name = child_name;
   if (node->is_directory()) {
-    node->links_to_this = 2;
+    node->links_to_this = node->CountLinks();
     ++links_to_this;
-    for (const auto& [grandchild_name, grandchild] : node->children_) {
-      if (grandchild.node->is_directory()) ++node->links_to_this;
-    }
   } else {
     ++node->links_to_this;
   }
@@ -155,6 +209,9 @@ void MemoryNode::Remove(std::string_view child_name) {
   } else {
     --node.links_to_this;
   }
+  // The name goes on being charged where it has to be remembered.
+  if (image_ != nullptr && image_->Find(child_name) != nullptr)
+    removed_.try_emplace(std::string(child_name), std::move(found->second.charge));
   children_.erase(found);
   TouchContents();
 }

@@ -14,6 +14,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "src/base/memory_account.h"
@@ -23,6 +24,7 @@
 #include "src/linux_abi/vfs/file_locks.h"
 #include "src/linux_abi/vfs/host_folder.h"
 #include "src/linux_abi/vfs/sparse_bytes.h"
+#include "src/root_image/tree.h"
 #include "waxvm/provider.h"
 
 namespace waxvm::linux_abi {
@@ -31,6 +33,7 @@ namespace waxvm::linux_abi {
 /// spend minutes on freeing nodes.
 inline constexpr std::uint64_t kMaxNodes = 1'000'000;
 
+class MemoryNode;
 class NodeSource;
 class OpenFile;
 class UnixSocket;
@@ -55,6 +58,8 @@ struct VfsContext {
   /// On files that the host knows: the descriptors that hold the process's own locks.
   std::map<FileLocks::File, UniqueFd> process_locks = {};
   timespec started{};  ///< the host's time when the instance was made; never shown to the guest
+  /// Files of the image that have several names, once one of these was looked at.
+  std::unordered_map<const root_image::Node*, std::shared_ptr<MemoryNode>> linked_files = {};
 
   /// The granted clock's time, or the fixed one.
   timespec Now() const;
@@ -69,8 +74,9 @@ struct HostBacking {
   explicit operator bool() const { return folder != nullptr; }
 };
 
-/// An inode of the instance's own tree: a directory, regular file, symbolic link or device.
-/// Thread safety: none.
+/// An inode of the instance's own tree: a directory, regular file, symbolic link or device. What
+/// the root image has is there from the start, but takes memory only once it is looked at: an image
+/// of a million files costs a new instance nothing. Thread safety: none.
 class MemoryNode : public std::enable_shared_from_this<MemoryNode> {
  public:
   struct Link {
@@ -81,6 +87,10 @@ class MemoryNode : public std::enable_shared_from_this<MemoryNode> {
 
   /// `mode` with the type. Errors: ENOSPC.
   static ErrnoOr<std::shared_ptr<MemoryNode>> Create(VfsContext& context, mode_t mode);
+  /// The same as a copy of `image`, which outlives it. Shares the bytes, and for a directory what
+  /// is in it.
+  static ErrnoOr<std::shared_ptr<MemoryNode>> CreateFrom(VfsContext& context,
+                                                         const root_image::Node& image);
   ~MemoryNode();
   MemoryNode(const MemoryNode&) = delete;
   MemoryNode& operator=(const MemoryNode&) = delete;
@@ -98,12 +108,25 @@ class MemoryNode : public std::enable_shared_from_this<MemoryNode> {
   void TouchStatus();    ///< sets the change time
 
   // Directories.
+  /// Null for a name that is not there, and for one of the image that memory did not suffice for:
+  /// then Add fails for it as well.
   std::shared_ptr<MemoryNode> Find(std::string_view name);
   /// Adds a name that is not there yet. Returns 0, -ENOENT in a removed directory, or -ENOSPC.
   std::int64_t Add(std::string_view name, std::shared_ptr<MemoryNode> node);
   /// Takes away a name that is there.
   void Remove(std::string_view name);
+  bool is_empty() const;
+  /// Those that were made or looked at; ForEachImageChild has the others.
   const Links& children() const { return children_; }
+  /// Calls `visit` with (inode number, mode, name) of every name of the image that is neither in
+  /// children() nor was removed.
+  template <typename Visit>
+  void ForEachImageChild(Visit visit) const {
+    if (image_ == nullptr) return;
+    for (const auto& [child_name, child] : image_->children) {
+      if (ShowsImageChild(child_name, *child)) visit(InodeOf(*child), child->mode(), child_name);
+    }
+  }
   Links TakeChildren() { return std::move(children_); }
   /// Its absolute path; ENOENT once it was removed, ENAMETOOLONG past PATH_MAX.
   ErrnoOr<std::string> Path() const;
@@ -132,11 +155,27 @@ class MemoryNode : public std::enable_shared_from_this<MemoryNode> {
   std::weak_ptr<void> endpoint;  ///< of a FIFO its Pipe, of a socket who is bound to it
 
  private:
-  MemoryNode(VfsContext& context, mode_t mode);
+  // Numbers of the image's files stay clear of those that are handed out one by one.
+  static constexpr std::uint64_t kFirstImageInode = std::uint64_t{1} << 40;
+
+  MemoryNode(VfsContext& context, mode_t mode, const root_image::Node* image);
+
+  static std::uint64_t InodeOf(const root_image::Node& image) {
+    return kFirstImageInode + image.number;
+  }
+  bool ShowsImageChild(const std::string& child_name, const root_image::Node& child) const {
+    return child.visible() && !children_.contains(child_name) && !removed_.contains(child_name);
+  }
+  std::shared_ptr<MemoryNode> TakeFromImage(std::string_view child_name);
+  std::uint64_t CountLinks() const;
 
   VfsContext& context_;
   MemoryCharge charge_;
+  const root_image::Node* const image_;  ///< what a directory shows beside its children, or null
+  // Grows where the image is looked at, which changes nothing that can be seen.
   Links children_;
+  /// Names of the image that were removed, with what they are charged for.
+  std::map<std::string, MemoryCharge, std::less<>> removed_;
 };
 
 }  // namespace waxvm::linux_abi

@@ -8,8 +8,8 @@
 namespace waxvm::linux_abi {
 namespace {
 
-// A page and its place in the map.
-constexpr std::uint64_t kChargePerPage = kPageBytes + 96;
+// A page's place in the map.
+constexpr std::uint64_t kChargePerPlace = 96;
 
 }  // namespace
 
@@ -23,6 +23,8 @@ std::size_t SparseBytes::Read(std::uint64_t offset, std::span<std::byte> to) con
     const std::size_t n = std::min<std::size_t>(total - done, kPageBytes - skip);
     const auto page = pages_.find(at / kPageBytes);
     if (page == pages_.end()) {
+      ReadLower(at, to.subspan(done, n));
+    } else if (page->second == nullptr) {
       std::memset(to.data() + done, 0, n);
     } else {
       std::memcpy(to.data() + done, page->second->data() + skip, n);
@@ -32,11 +34,41 @@ std::size_t SparseBytes::Read(std::uint64_t offset, std::span<std::byte> to) con
   return total;
 }
 
+void SparseBytes::SetLower(const root_image::Contents& lower) {
+  lower_ = &lower;
+  size_ = lower_bytes_ = lower.size();
+}
+
+void SparseBytes::ReadLower(std::uint64_t offset, std::span<std::byte> to) const {
+  std::size_t n = 0;
+  if (offset < lower_bytes_) {
+    n = std::min<std::uint64_t>(to.size(), lower_bytes_ - offset);
+    n = lower_->Read(offset, to.first(n));
+  }
+  if (n < to.size()) std::memset(to.data() + n, 0, to.size() - n);
+}
+
+bool SparseBytes::Charge(std::uint64_t entries, std::uint64_t holes) {
+  return charge_.Resize(account_, entries * kChargePerPlace + (entries - holes) * kPageBytes);
+}
+
 SparseBytes::Page* SparseBytes::FindOrAdd(std::uint64_t index) {
   const auto found = pages_.find(index);
-  if (found != pages_.end()) return found->second.get();
-  if (!charge_.Resize(account_, (pages_.size() + 1) * kChargePerPage)) return nullptr;
-  return pages_.emplace(index, std::make_unique<Page>()).first->second.get();
+  if (found != pages_.end() && found->second != nullptr) return found->second.get();
+  if (found != pages_.end()) {
+    if (!Charge(pages_.size(), holes_ - 1)) return nullptr;
+    --holes_;
+    found->second = std::make_unique<Page>();
+    return found->second.get();
+  }
+  if (!Charge(pages_.size() + 1, holes_)) return nullptr;
+  auto page = std::make_unique<Page>();
+  if (index < LowerPages()) {
+    ReadLower(index * kPageBytes, *page);
+  } else {
+    ++pages_past_lower_;
+  }
+  return pages_.emplace(index, std::move(page)).first->second.get();
 }
 
 std::int64_t SparseBytes::Write(std::uint64_t offset, std::span<const std::byte> from) {
@@ -60,34 +92,67 @@ std::int64_t SparseBytes::Write(std::uint64_t offset, std::span<const std::byte>
 
 std::int64_t SparseBytes::Resize(std::uint64_t bytes) {
   if (bytes > kMaxBytes) return -EFBIG;
-  if (bytes < size_) Punch(bytes, size_ - bytes);
+  if (bytes < size_) {
+    // The rest of the last page is kept nowhere else, so that nothing is needed to clear it.
+    const std::uint64_t whole = (bytes + kPageBytes - 1) / kPageBytes;
+    const auto last = pages_.find(bytes / kPageBytes);
+    if (bytes % kPageBytes != 0 && last != pages_.end() && last->second != nullptr)
+      std::memset(last->second->data() + bytes % kPageBytes, 0, kPageBytes - bytes % kPageBytes);
+    ErasePages(whole, kMaxBytes / kPageBytes);
+    lower_bytes_ = std::min(lower_bytes_, bytes);
+  }
   size_ = bytes;
   return 0;
 }
 
-void SparseBytes::Punch(std::uint64_t offset, std::uint64_t bytes) {
-  if (offset >= size_) return;
+std::int64_t SparseBytes::Punch(std::uint64_t offset, std::uint64_t bytes) {
+  if (offset >= size_) return 0;
   // Nothing is kept behind the end, so a hole that reaches it frees the last page as a whole.
   const std::uint64_t end = bytes >= size_ - offset ? kMaxBytes : offset + bytes;
   const std::uint64_t first = (offset + kPageBytes - 1) / kPageBytes;
   const std::uint64_t last = end / kPageBytes;
   if (first > last) return ZeroWithinPage(offset, end);
-  ZeroWithinPage(offset, first * kPageBytes);
+  std::int64_t result = ZeroWithinPage(offset, first * kPageBytes);
+  if (result < 0) return result;
   ErasePages(first, last);
-  ZeroWithinPage(last * kPageBytes, end);
+  result = CoverLower(first, last);
+  return result < 0 ? result : ZeroWithinPage(last * kPageBytes, end);
 }
 
-void SparseBytes::ZeroWithinPage(std::uint64_t start, std::uint64_t end) {
-  if (start >= end) return;
-  const auto page = pages_.find(start / kPageBytes);
-  if (page == pages_.end()) return;
-  std::memset(page->second->data() + start % kPageBytes, 0, end - start);
+std::int64_t SparseBytes::ZeroWithinPage(std::uint64_t start, std::uint64_t end) {
+  if (start >= end) return 0;
+  const std::uint64_t index = start / kPageBytes;
+  const auto page = pages_.find(index);
+  if (page == pages_.end() && index >= LowerPages()) return 0;
+  if (page != pages_.end() && page->second == nullptr) return 0;
+  Page* const copy = FindOrAdd(index);
+  if (copy == nullptr) return -ENOSPC;
+  std::memset(copy->data() + start % kPageBytes, 0, end - start);
+  return 0;
 }
 
 void SparseBytes::ErasePages(std::uint64_t first_index, std::uint64_t end_index) {
-  pages_.erase(pages_.lower_bound(first_index), pages_.lower_bound(end_index));
-  // Shrinking a charge is never refused.
-  static_cast<void>(charge_.Resize(account_, pages_.size() * kChargePerPage));
+  const auto begin = pages_.lower_bound(first_index);
+  const auto end = pages_.lower_bound(end_index);
+  for (auto page = begin; page != end; ++page) {
+    if (page->second == nullptr) {
+      --holes_;
+    } else if (page->first >= LowerPages()) {
+      --pages_past_lower_;
+    }
+  }
+  pages_.erase(begin, end);
+  static_cast<void>(Charge(pages_.size(), holes_));
+}
+
+// Without a mark what was erased would show again what lies below.
+std::int64_t SparseBytes::CoverLower(std::uint64_t first_index, std::uint64_t end_index) {
+  for (std::uint64_t index = first_index; index < std::min(end_index, LowerPages()); ++index) {
+    if (!Charge(pages_.size() + 1, holes_ + 1)) return -ENOSPC;
+    pages_.emplace(index, nullptr);
+    ++holes_;
+  }
+  return 0;
 }
 
 }  // namespace waxvm::linux_abi

@@ -11,11 +11,13 @@
 
 #include "src/base/checked.h"
 #include "src/base/memory_account.h"
+#include "src/root_image/tree.h"
 
 namespace waxvm::linux_abi {
 
 /// The contents of an in-memory file: pages exist, and are charged, only where something was
-/// written. Thread safety: none.
+/// written. Below them may lie the contents of a file of an image, which are never written: a page
+/// is copied when it is first changed. Thread safety: none.
 class SparseBytes {
  public:
   /// Keeps offset arithmetic clear of the sign bit of off_t.
@@ -24,7 +26,12 @@ class SparseBytes {
   explicit SparseBytes(MemoryAccount& account) : account_(account) {}
 
   std::uint64_t size() const { return size_; }
-  std::uint64_t allocated_bytes() const { return pages_.size() * kPageBytes; }
+  std::uint64_t allocated_bytes() const {
+    return (LowerPages() - holes_ + pages_past_lower_) * kPageBytes;
+  }
+
+  /// Lies below from now on, and outlives this; nothing was written yet.
+  void SetLower(const root_image::Contents& lower);
 
   /// Copies what lies in [offset, size()), holes as zeroes; returns the bytes copied.
   std::size_t Read(std::uint64_t offset, std::span<std::byte> to) const;
@@ -35,20 +42,30 @@ class SparseBytes {
   /// Cuts or extends by a hole. Returns 0 or -EFBIG.
   std::int64_t Resize(std::uint64_t bytes);
 
-  /// Makes the range read as zeroes and frees whole pages of it.
-  void Punch(std::uint64_t offset, std::uint64_t bytes);
+  /// Makes the range read as zeroes and frees whole pages of it. Returns 0 or -ENOSPC, which only
+  /// a file with something below can meet.
+  std::int64_t Punch(std::uint64_t offset, std::uint64_t bytes);
 
  private:
   using Page = std::array<std::byte, kPageBytes>;
 
+  std::uint64_t LowerPages() const { return (lower_bytes_ + kPageBytes - 1) / kPageBytes; }
   Page* FindOrAdd(std::uint64_t index);
-  void ZeroWithinPage(std::uint64_t start, std::uint64_t end);
+  bool Charge(std::uint64_t entries, std::uint64_t holes);
+  void ReadLower(std::uint64_t offset, std::span<std::byte> to) const;
+  std::int64_t ZeroWithinPage(std::uint64_t start, std::uint64_t end);
   void ErasePages(std::uint64_t first_index, std::uint64_t end_index);
+  std::int64_t CoverLower(std::uint64_t first_index, std::uint64_t end_index);
 
   MemoryAccount& account_;
   MemoryCharge charge_;
+  /// Null: a hole in what lies below.
   std::map<std::uint64_t, std::unique_ptr<Page>> pages_;
   std::uint64_t size_ = 0;
+  const root_image::Contents* lower_ = nullptr;
+  std::uint64_t lower_bytes_ = 0;  ///< as many of them show: those behind were cut off once
+  std::uint64_t holes_ = 0;
+  std::uint64_t pages_past_lower_ = 0;
 };
 
 }  // namespace waxvm::linux_abi

@@ -78,10 +78,7 @@ TEST(SparseBytes, RefusesOffsetsPastTheBound) {
   EXPECT_EQ(bytes.allocated_bytes(), 0u);
 }
 
-TEST(SparseBytes, AgreesWithAPlainBuffer) {
-  MemoryAccount account(1 << 22);
-  SparseBytes bytes(account);
-  std::string model;
+void CompareWithAPlainBuffer(SparseBytes& bytes, std::string model) {
   std::minstd_rand random(7);
   for (int step = 0; step < 3000; ++step) {
     const std::uint64_t offset = random() % 40000;
@@ -107,6 +104,69 @@ TEST(SparseBytes, AgreesWithAPlainBuffer) {
     ASSERT_EQ(bytes.size(), model.size());
     ASSERT_EQ(ReadText(bytes, 0, model.size()), model) << "after step " << step;
   }
+}
+
+TEST(SparseBytes, AgreesWithAPlainBuffer) {
+  MemoryAccount account(1 << 22);
+  SparseBytes bytes(account);
+  CompareWithAPlainBuffer(bytes, "");
+}
+
+TEST(SparseBytes, AgreesWithAPlainBufferAboveAnImage) {
+  const std::string text(30'001, 'i');
+  root_image::Contents lower;
+  lower.set_size(50'000);  // with holes before and behind
+  lower.Append(7'000, Bytes(text));
+  std::string model(50'000, '\0');
+  model.replace(7'000, text.size(), text);
+  MemoryAccount account(1 << 22);
+  {
+    SparseBytes bytes(account);
+    bytes.SetLower(lower);
+    EXPECT_EQ(account.used_bytes(), 0u);
+    CompareWithAPlainBuffer(bytes, model);
+  }
+  EXPECT_EQ(account.used_bytes(), 0u);
+  EXPECT_EQ(text, std::string(30'001, 'i'));
+}
+
+TEST(SparseBytes, WhatLiesBelowIsCopiedOnWriteAndNeverComesBack) {
+  const std::string text(3 * kPageBytes, 'i');
+  root_image::Contents lower;
+  lower.set_size(text.size());
+  lower.Append(0, Bytes(text));
+  MemoryAccount account(1 << 20);
+  SparseBytes bytes(account);
+  bytes.SetLower(lower);
+  EXPECT_EQ(bytes.size(), text.size());
+  EXPECT_EQ(bytes.allocated_bytes(), text.size());
+  EXPECT_EQ(bytes.Write(kPageBytes + 1, Bytes("w")), 1);
+  EXPECT_EQ(ReadText(bytes, kPageBytes, 3), "iwi");
+  EXPECT_EQ(bytes.allocated_bytes(), text.size());
+  EXPECT_LT(account.used_bytes(), 2 * kPageBytes);
+  EXPECT_EQ(bytes.Punch(0, kPageBytes), 0);
+  EXPECT_EQ(ReadText(bytes, kPageBytes - 1, 2), std::string("\0i", 2));
+  EXPECT_EQ(bytes.allocated_bytes(), 2 * kPageBytes);
+  EXPECT_EQ(bytes.Resize(2 * kPageBytes + 5), 0);
+  EXPECT_EQ(bytes.Resize(text.size()), 0);
+  EXPECT_EQ(ReadText(bytes, 2 * kPageBytes + 4, 2), std::string("i\0", 2));
+  EXPECT_EQ(bytes.Resize(0), 0);
+  EXPECT_EQ(bytes.Resize(text.size()), 0);
+  EXPECT_EQ(ReadText(bytes, 0, text.size()), std::string(text.size(), '\0'));
+  EXPECT_EQ(bytes.allocated_bytes(), 0u);
+  EXPECT_EQ(account.used_bytes(), 0u);
+}
+
+TEST(SparseBytes, AHoleInAnImageTakesMemoryThatCanRunOut) {
+  root_image::Contents lower;
+  lower.set_size(std::uint64_t{1} << 40);
+  MemoryAccount account(10 * kPageBytes);
+  SparseBytes bytes(account);
+  bytes.SetLower(lower);
+  EXPECT_EQ(bytes.Punch(0, std::uint64_t{1} << 39), -ENOSPC);
+  EXPECT_LE(account.used_bytes(), account.limit_bytes());
+  EXPECT_EQ(bytes.Resize(0), 0);
+  EXPECT_EQ(account.used_bytes(), 0u);
 }
 
 }  // namespace
