@@ -241,7 +241,8 @@ absl::StatusOr<ImageFlag> ParseImage(std::string_view text) {
   if (colon == text.npos || kind == std::end(kKinds))
     return Refuse("'%s' is not an image; it is tar:PATH, oci:FOLDER[:REFERENCE] or erofs:PATH",
                   text);
-  ImageFlag image{.kind = kind->second, .path = std::string(text.substr(colon + 1))};
+  ImageFlag image{
+      .kind = kind->second, .path = std::string(text.substr(colon + 1)), .reference = {}};
   if (image.kind == ImageFlag::Kind::kOci) {
     const std::size_t end = std::min(image.path.find(':'), image.path.size());
     if (end < image.path.size()) {

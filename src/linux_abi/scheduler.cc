@@ -96,6 +96,9 @@ std::int64_t Scheduler::Sleep(Wait wait) {
     call.deadline = now + std::clamp(*wait.timeout, nanoseconds(0), far);
   }
   if (call.deadline && now >= *call.deadline) return 0;
+  // A guest of many threads could otherwise have the host keep a list of files for each.
+  if (!call.wait_charge.Resize(process_.account(), wait.files.size() * sizeof(WatchedFile)))
+    return -ENOMEM;
   call.wait = std::move(wait);
   return kAsleep;
 }
@@ -123,13 +126,14 @@ void Scheduler::Try(Thread& thread) {
     }
   }
   thread.call.wait = {};
+  thread.call.wait_charge.Reset();
   if (result != Process::kReplaced) thread.unsettled = result;
 }
 
 std::optional<std::int64_t> Scheduler::Serve(std::uint64_t number,
                                              const SyscallArguments& arguments) {
   Thread& thread = *live_;
-  thread.call = {.number = number, .arguments = arguments};
+  thread.call = PendingCall{.number = number, .arguments = arguments};
   const std::int32_t id = thread.id;
   Try(thread);
   if (over()) return std::nullopt;
@@ -185,7 +189,15 @@ bool Scheduler::Idle(nanoseconds now) {
       watched.file->AddHostDescriptors(descriptors);
   std::optional<nanoseconds> timeout;
   if (const auto next = NextEvent()) timeout = std::max(nanoseconds(0), *next - now);
-  return process_.host().Wait(descriptors, timeout) >= 0;
+  if (in_vain_) {
+    // What is ready on the host is nothing that anybody waits for (an edge that was reported, the
+    // other direction): looking again at once would spin.
+    descriptors.clear();
+    timeout = std::min(timeout.value_or(kHostFilePeriod), kHostFilePeriod);
+  }
+  const int ready = process_.host().Wait(descriptors, timeout);
+  in_vain_ = ready > 0;
+  return ready >= 0;
 }
 
 void Scheduler::ArmInterrupt(nanoseconds now) {
@@ -222,6 +234,7 @@ void Scheduler::Reschedule() {
       return;
     }
     if (live_can_run || !runnable_.empty()) {
+      in_vain_ = false;
       Thread* next = live_;
       if (!live_can_run || (slice_end_ && now >= *slice_end_)) {
         next = runnable_.front();

@@ -90,6 +90,7 @@ class Scheduler {
   std::chrono::nanoseconds live_since_{0};  ///< CPU time of the machine when live_ became so
   std::int32_t next_id_;
   bool changed_ = false;
+  bool in_vain_ = false;  ///< the last wait on the host gave nobody a reason
 };
 
 }  // namespace waxvm::linux_abi

@@ -33,6 +33,7 @@ struct PendingCall {
   std::optional<std::chrono::nanoseconds> deadline = {};  ///< of Host::Now()
   Wake wake = Wake::kNone;
   Wait wait = {};
+  MemoryCharge wait_charge = {};
   bool woken = false;  ///< by another thread: a futex, or whatever else wakes by name
 };
 

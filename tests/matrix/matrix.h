@@ -10,14 +10,14 @@
 namespace waxvm::matrix {
 
 struct Entry {
-  std::string_view name;     ///< of the test and of the built program
-  std::string_view what;     ///< for people
-  std::string_view package;  ///< Debian's, which brings the compiler or the interpreter
-  std::string_view source;   ///< in programs/
-  std::string_view tries;    ///< what the source exercises
+  std::string_view name;         ///< of the test and of the built program
+  std::string_view what;         ///< for people
+  std::string_view package;      ///< Debian's, which brings the compiler or the interpreter
+  std::string_view source = "";  ///< in programs/
+  std::string_view tries = "";   ///< what the source exercises
   /// Run in front of the source, words separated by blanks; empty: the source is compiled.
   /// FOLDER and SOURCE stand for paths.
-  std::string_view command;
+  std::string_view command = "";
   bool whole_root = true;  ///< the host's root is granted for reading
   std::uint64_t memory_mib = 512;
   std::string_view not_yet = "";  ///< why it does not run; "": it runs
