@@ -64,7 +64,7 @@ TEST_P(Matrix, SameAsNative) {
   const std::string difference = Difference(native, isolated);
   if (!entry.not_yet.empty()) {
     if (difference.empty()) FAIL() << "runs now: take not_yet out of its entry in matrix.cc";
-    GTEST_SKIP() << "not yet: " << entry.not_yet;
+    GTEST_SKIP() << difference << "not yet: " << entry.not_yet;
   }
   if (!difference.empty()) FAIL() << difference;
 }
