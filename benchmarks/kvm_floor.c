@@ -22,6 +22,8 @@ enum {
   kPageDirectory = 0x4000,
   kTss = 0x5000,
   kCode = 0x6000,
+  kSyscallCode = 0x6100,
+  kSyscallEntry = 0x6200,
   kStackTop = 0x8000,
   /* The 64-bit TSS is 104 bytes long; the I/O bitmap behind it covers ports up to kPort. */
   kTssBytes = 0x68,
@@ -48,6 +50,9 @@ static void put64(uint8_t* memory, uint64_t at, uint64_t value) {
 /* Identity-maps the memory for ring 3 and places `1: out %al, $kPort; jmp 1b` there. */
 static void prepare_memory(uint8_t* memory) {
   static const uint8_t kOut[] = {0xe6, kPort, 0xeb, 0xfc};
+  /* 1: syscall; dec %ebx; jnz 1b; out %al, $kPort. And where `syscall` goes: jmp *%rcx. */
+  static const uint8_t kSyscalls[] = {0x0f, 0x05, 0xff, 0xcb, 0x75, 0xfa, 0xe6, kPort};
+  static const uint8_t kEntry[] = {0xff, 0xe1};
   const uint64_t user_writable = 0x67; /* present, writable, user, accessed, dirty */
   put64(memory, kPml4, kPdpt | user_writable);
   put64(memory, kPdpt, kPageDirectory | user_writable);
@@ -60,6 +65,8 @@ static void prepare_memory(uint8_t* memory) {
   memset(memory + kTss + kTssBytes, 0xff, kIoBitmapBytes);
   memory[kTss + kTssBytes + kPort / 8] &= (uint8_t) ~(1u << (kPort % 8));
   memcpy(memory + kCode, kOut, sizeof kOut);
+  memcpy(memory + kSyscallCode, kSyscalls, sizeof kSyscalls);
+  memcpy(memory + kSyscallEntry, kEntry, sizeof kEntry);
 }
 
 /* 64-bit user mode. Paravirtual KVM lets ring 3 through by the I/O bitmap, an emulator that knows
@@ -188,6 +195,26 @@ const char* kvm_floor_exit(struct kvm_floor* floor) {
   if (floor->run->exit_reason != KVM_EXIT_IO || floor->run->io.port != kPort)
     return "the exit from ring 3";
   return NULL;
+}
+
+const char* kvm_floor_syscalls(struct kvm_floor* floor, unsigned count) {
+  static const struct kvm_msr_entry kEntries[] = {
+      {.index = 0xc0000081, .data = 0x001b000800000000}, /* STAR */
+      {.index = 0xc0000082, .data = kSyscallEntry},      /* LSTAR */
+      {.index = 0xc0000084, .data = 0x700},              /* SFMASK */
+  };
+  enum { kCount = sizeof kEntries / sizeof kEntries[0] };
+  _Alignas(struct kvm_msrs) char buffer[sizeof(struct kvm_msrs) + sizeof kEntries];
+  struct kvm_msrs* msrs = (struct kvm_msrs*)buffer;
+  msrs->nmsrs = kCount;
+  msrs->pad = 0;
+  memcpy(msrs->entries, kEntries, sizeof kEntries);
+  struct kvm_regs regs = floor->regs;
+  regs.rip = kSyscallCode;
+  regs.rbx = count;
+  if (ioctl(floor->vcpu, KVM_SET_MSRS, msrs) != kCount) return "KVM_SET_MSRS";
+  if (ioctl(floor->vcpu, KVM_SET_REGS, &regs) != 0) return "KVM_SET_REGS";
+  return kvm_floor_exit(floor);
 }
 
 const char* kvm_floor_start(struct kvm_floor* floor) {

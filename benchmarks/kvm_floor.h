@@ -28,6 +28,11 @@ const char* kvm_floor_start(struct kvm_floor* floor);
 /* One KVM_RUN of a started floor: into ring 3, and out again by its `out`. */
 const char* kvm_floor_exit(struct kvm_floor* floor);
 
+/* On a started floor: `count` times `syscall` in ring 3, answered by a jump back (the least that an
+ * answer inside the guest can be where `syscall` stays in ring 3, as on paravirtual KVM), then one
+ * exit. kvm_floor_exit must not follow. */
+const char* kvm_floor_syscalls(struct kvm_floor* floor, unsigned count);
+
 /* NULL is allowed. */
 void kvm_floor_close(struct kvm_floor* floor);
 

@@ -93,15 +93,30 @@ void SkipFloor(benchmark::State& state, const char* step) {
   Skip(state, absl::UnavailableError(absl::StrFormat("%s: %s", step, std::strerror(errno))));
 }
 
+using Floor = std::unique_ptr<kvm_floor, void (*)(kvm_floor*)>;
+
+Floor StartFloor(benchmark::State& state) {
+  const char* failed = nullptr;
+  Floor floor(kvm_floor_open(&failed), kvm_floor_close);
+  if (floor != nullptr) failed = kvm_floor_start(floor.get());
+  if (failed != nullptr) SkipFloor(state, failed);
+  return floor;
+}
+
 /// One trip out of ring 3 and back.
 void FloorExit(benchmark::State& state) {
-  const char* failed = nullptr;
-  const std::unique_ptr<kvm_floor, void (*)(kvm_floor*)> floor(kvm_floor_open(&failed),
-                                                               kvm_floor_close);
-  if (floor != nullptr) failed = kvm_floor_start(floor.get());
-  if (failed != nullptr) return SkipFloor(state, failed);
+  const Floor floor = StartFloor(state);
   for (auto _ : state)
-    if ((failed = kvm_floor_exit(floor.get())) != nullptr) return SkipFloor(state, failed);
+    if (const char* failed = kvm_floor_exit(floor.get())) return SkipFloor(state, failed);
+}
+
+/// `syscall` and the jump back, without an answer.
+void FloorSyscall(benchmark::State& state) {
+  constexpr unsigned kCalls = 20000;
+  const Floor floor = StartFloor(state);
+  while (state.KeepRunningBatch(kCalls))
+    if (const char* failed = kvm_floor_syscalls(floor.get(), kCalls))
+      return SkipFloor(state, failed);
 }
 
 /// `calls` calls of `kind` by one guest count as that many iterations; the start of the machine is
@@ -161,6 +176,7 @@ void RegisterRivals(const std::string& group, const Arguments& arguments,
 
 void RegisterCalls(const std::shared_ptr<Provider>& provider) {
   Register("KvmFloor/ring3_exit", FloorExit);
+  Register("KvmFloor/ring3_syscall", FloorSyscall);
   struct {
     const char* kind;
     std::int64_t calls;

@@ -141,7 +141,7 @@ RunOptions OptionsFor(std::uint64_t seed, const Playground& playground) {
   options.arguments = {absl::StrCat(seed), absl::StrCat(50 + below(400)),
                        absl::StrCat(below(2) == 0 ? 1 : 1 + below(6))};
   options.limits = {.memory_bytes = (std::uint64_t{2} << 20) << below(4),
-                    .wall_time = milliseconds(50 + below(350)),
+                    .wall_time = milliseconds(below(4) == 0 ? 50 + below(350) : 1000),
                     .cpu_time = kCpuTime,
                     .output_bytes = kOutputBytes,
                     .open_files = 24,
