@@ -80,14 +80,15 @@ std::int64_t Time(Process& process, const SyscallArguments& a) {
 }
 
 // Sleeping tells no time, so it needs no grant. `left_address`: where the time that is left goes
-// when a signal ends it.
+// when a signal ends it; that would tell how long it slept, so without the grant all of it is left.
 std::int64_t SleepFor(Process& process, nanoseconds duration, std::uint64_t left_address,
                       std::int64_t interrupted) {
   if (duration <= nanoseconds(0) && process.thread().call.wake == Wake::kNone) return 0;
   const std::int64_t slept = process.Sleep({.timeout = duration, .interrupted = interrupted});
   if (slept != -EINTR || left_address == 0) return slept;
-  const nanoseconds left =
-      std::max(nanoseconds(0), *process.thread().call.deadline - process.host().Now());
+  nanoseconds left = duration;
+  if (process.spec().clock != nullptr)
+    left = std::max(nanoseconds(0), *process.thread().call.deadline - process.host().Now());
   return process.memory().WriteObject(left_address, ToTimespec(left)) ? slept : -EFAULT;
 }
 
