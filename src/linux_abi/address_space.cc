@@ -177,7 +177,8 @@ std::int64_t AddressSpace::Map(std::uint64_t address, std::uint64_t bytes,
   if (rights.none() || request.shared) return placed;
   if (request.source != nullptr)
     FillEagerly(start, end);
-  else if (request.kind == Kind::kAnonymous || request.kind == Kind::kImage)
+  else if (request.kind == Kind::kAnonymous || request.kind == Kind::kSharedAnonymous ||
+           request.kind == Kind::kImage)
     PopulateEagerly(start, end, rights);
   return placed;
 }

@@ -44,7 +44,8 @@ inline constexpr std::uint64_t kRelocatedBase = 0x555555400000;
 /// that SyncFile names. Thread safety: none; used by the instance's thread.
 class AddressSpace {
  public:
-  enum class Kind { kAnonymous, kImage, kHeap, kStack, kFile };
+  /// kSharedAnonymous keeps its contents when it is discarded: they could be somebody else's, too.
+  enum class Kind { kAnonymous, kSharedAnonymous, kImage, kHeap, kStack, kFile };
   enum class FaultResult {
     kHandled,
     kNotMapped,

@@ -315,6 +315,7 @@ std::int64_t AddressSpace::Discard(std::uint64_t address, std::uint64_t bytes,
                      [&](std::uint64_t start, std::uint64_t stop, Areas::iterator area) {
                        if (anonymous_only && area->second.source != nullptr)
                          return std::int64_t{-EINVAL};
+                       if (area->second.kind == Kind::kSharedAnonymous) return std::int64_t{0};
                        mapper_.Unmap(start, stop - start);
                        return std::int64_t{0};
                      });

@@ -95,11 +95,12 @@ std::int64_t Mmap(Process& process, const SyscallArguments& a) {
                      .no_replace = (flags & MAP_FIXED_NOREPLACE) != 0,
                      .low = (flags & MAP_32BIT) != 0,
                      .no_reserve = (flags & MAP_NORESERVE) != 0};
-  // With one process shared and private anonymous memory are the same.
   if ((flags & MAP_ANONYMOUS) == 0) {
     if (const std::int64_t error = AddFile(process, a, request); error < 0) return error;
   } else if ((flags & MAP_HUGETLB) != 0) {
     return -ENOMEM;  // as on a host that has set no huge pages aside
+  } else if ((flags & MAP_TYPE) != MAP_PRIVATE) {
+    request.kind = AddressSpace::Kind::kSharedAnonymous;
   }
   if ((flags & MAP_GROWSDOWN) != 0 && request.source == nullptr)
     request.kind = AddressSpace::Kind::kStack;

@@ -165,6 +165,7 @@ void Scheduler::TryDue(nanoseconds now) {
   const std::vector<Thread*> asked = sleepers_;
   for (Thread* thread : asked) {
     if (over()) return;
+    current_ = thread;  // a signalfd answers for whoever asks
     const Wake reason = ReasonToWake(*thread, now);
     if (reason == Wake::kNone) continue;
     thread->call.wake = reason;
@@ -299,11 +300,8 @@ void Scheduler::Enter(Thread& thread, nanoseconds now) {
 bool Scheduler::DeliverSignals(Thread& thread, CpuRegisters& registers, bool& loaded) {
   bool handled = false;
   for (;;) {
-    const SignalSet wanted = ~thread.blocked;
     SignalState& signals = process_.signals();
-    std::optional<siginfo_t> info = thread.pending.Take(wanted & kSynchronous);
-    if (!info) info = thread.pending.Take(wanted);
-    if (!info) info = signals.pending.Take(wanted);
+    const std::optional<siginfo_t> info = TakeSignal(process_, thread, ~thread.blocked);
     if (!info) return handled;
     const SignalAction action = signals.action(info->si_signo);
     if (action.is_ignore() || (action.is_default() && IgnoredByDefault(info->si_signo))) continue;

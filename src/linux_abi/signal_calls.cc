@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Signals: actions, masks, sending, waiting.
 #include <signal.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 
 #include "src/linux_abi/duration.h"
 #include "src/linux_abi/process.h"
+#include "src/linux_abi/signal_file.h"
+#include "src/linux_abi/vfs/fd_table.h"
 
 namespace waxvm::linux_abi {
 namespace {
@@ -183,8 +187,7 @@ std::int64_t RtSigtimedwait(Process& process, const SyscallArguments& a) {
     if (!given.ok()) return given.result();
     timeout = *given;
   }
-  auto info = process.thread().pending.Take(set);
-  if (!info) info = process.signals().pending.Take(set);
+  const auto info = TakeSignal(process, process.thread(), set);
   if (!info) {
     const std::int64_t slept = process.Sleep({.timeout = timeout, .signals = set});
     return slept == 0 ? -EAGAIN : slept;
@@ -197,6 +200,32 @@ std::int64_t RtSigreturn(Process& process, const SyscallArguments&) {
   if (LeaveHandler(process, process.thread())) return Process::kReplaced;
   process.EndBySignal(SIGSEGV);
   return 0;
+}
+
+std::int64_t MakeSignalFile(Process& process, const SyscallArguments& a, std::uint64_t flags) {
+  SignalSet set;
+  if (a[2] != kSetBytes || (flags & ~std::uint64_t{SFD_CLOEXEC | SFD_NONBLOCK}) != 0)
+    return -EINVAL;
+  if (!process.memory().ReadObject(a[1], set)) return -EFAULT;
+  if (static_cast<std::int32_t>(a[0]) != -1) {
+    const auto file = process.files().Share(a[0]);
+    if (file == nullptr) return -EBADF;
+    const auto signals = std::dynamic_pointer_cast<SignalFile>(file);
+    if (signals == nullptr) return -EINVAL;
+    signals->set_signals(set);
+    process.scheduler().NoteChange();
+    return static_cast<std::int32_t>(a[0]);
+  }
+  const int status = (flags & SFD_NONBLOCK) != 0 ? O_NONBLOCK : 0;
+  return process.files().Add(std::make_shared<SignalFile>(process, set, status),
+                             (flags & SFD_CLOEXEC) != 0);
+}
+
+std::int64_t Signalfd(Process& process, const SyscallArguments& a) {
+  return MakeSignalFile(process, a, 0);
+}
+std::int64_t Signalfd4(Process& process, const SyscallArguments& a) {
+  return MakeSignalFile(process, a, static_cast<std::uint32_t>(a[3]));
 }
 
 constexpr std::string_view kNoStopping = "signals that stop a process are ignored";
@@ -215,6 +244,8 @@ constexpr SyscallEntry kCalls[] = {
     {SYS_tkill, "tkill", Tkill, Support::kPartial, kNoStopping},
     {SYS_tgkill, "tgkill", Tgkill, Support::kPartial, kNoStopping},
     {SYS_pause, "pause", Pause},
+    {SYS_signalfd, "signalfd", Signalfd},
+    {SYS_signalfd4, "signalfd4", Signalfd4},
 };
 
 }  // namespace

@@ -77,6 +77,14 @@ siginfo_t MakeSignalInfo(int signal, int code) {
   return info;
 }
 
+std::optional<siginfo_t> TakeSignal(Process& process, Thread& thread, SignalSet wanted) {
+  std::optional<siginfo_t> info = thread.pending.Take(wanted & kSynchronous);
+  if (!info) info = thread.pending.Take(wanted);
+  if (!info) info = process.signals().pending.Take(wanted);
+  if (info && info->si_code == SI_TIMER) process.timers().NoteDelivered(*info);
+  return info;
+}
+
 bool SendSignal(Process& process, Thread* thread, const siginfo_t& info) {
   const int signal = info.si_signo;
   const SignalSet bit = SignalBit(signal);
@@ -91,6 +99,7 @@ bool SendSignal(Process& process, Thread* thread, const siginfo_t& info) {
   }
   if (takes && !waited_for && IsIgnored(action, signal)) return true;
   process.scheduler().NoteChange();
+  ++process.signals().sent;
   return (target != nullptr ? target->pending : process.signals().pending).Add(info);
 }
 

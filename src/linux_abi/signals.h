@@ -80,6 +80,7 @@ struct SignalStack {
 struct SignalState {
   std::array<SignalAction, kSignals> actions;
   SignalQueue pending;
+  std::uint64_t sent = 0;  ///< how many so far, to any thread
 
   SignalAction& action(int signal) { return actions[static_cast<std::size_t>(signal - 1)]; }
 };
@@ -101,6 +102,9 @@ siginfo_t MakeSignalInfo(int signal, int code);
 /// dropped; one that ends the process does so at once where nobody blocks it. False when it would
 /// have to be queued and the queue is full.
 bool SendSignal(Process& process, Thread* thread, const siginfo_t& info);
+
+/// Takes the most urgent signal of `wanted` that waits for `thread` or for the process.
+std::optional<siginfo_t> TakeSignal(Process& process, Thread& thread, SignalSet wanted);
 
 /// Raises what an instruction of `thread` has caused: its handler runs next, or, where there is
 /// none or it is blocked, the process ends with `fault`.

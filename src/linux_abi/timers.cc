@@ -82,7 +82,15 @@ ErrnoOr<TimerSetting> Timers::Get(std::int32_t id) const {
 
 std::int64_t Timers::Overrun(std::int32_t id) const {
   const auto timer = timers_.find(id);
-  return timer == timers_.end() ? -EINVAL : std::min<std::int64_t>(timer->second.overrun, INT_MAX);
+  return timer == timers_.end() ? -EINVAL
+                                : std::min<std::int64_t>(timer->second.last_overrun, INT_MAX);
+}
+
+void Timers::NoteDelivered(siginfo_t& info) {
+  const auto timer = timers_.find(info.si_timerid);
+  if (timer == timers_.end()) return;
+  timer->second.last_overrun = timer->second.overrun;
+  info.si_overrun = static_cast<int>(std::min<std::int64_t>(timer->second.overrun, INT_MAX));
 }
 
 TimerSetting Timers::SetInterval(int which, const TimerSetting& setting) {

@@ -47,7 +47,9 @@ class Timers {
   /// Sets a timer of Create and says what it was. Errors: EINVAL.
   ErrnoOr<TimerSetting> Set(std::int32_t id, const TimerSetting& setting);
   ErrnoOr<TimerSetting> Get(std::int32_t id) const;
-  /// Periods that passed while its last signal was pending. Errors: EINVAL.
+  /// A signal of a timer has reached its thread: says in it how many periods passed meanwhile.
+  void NoteDelivered(siginfo_t& info);
+  /// Periods that passed while the last signal that was delivered had to wait. Errors: EINVAL.
   std::int64_t Overrun(std::int32_t id) const;
 
   /// ITIMER_REAL, ITIMER_VIRTUAL or ITIMER_PROF.
@@ -68,7 +70,8 @@ class Timers {
     std::int32_t id = 0;
     std::optional<std::chrono::nanoseconds> end = {};  ///< on its clock; empty: it is off
     std::chrono::nanoseconds interval{0};
-    std::int64_t overrun = 0;
+    std::int64_t overrun = 0;       ///< of the signal that waits now
+    std::int64_t last_overrun = 0;  ///< of the one delivered last
   };
 
   static std::size_t Index(int which) { return static_cast<std::size_t>(which); }

@@ -45,8 +45,9 @@ class Arguments {
       case 'p':
         return Path();
       case 'o':  // flags of open
-        return absl::StrFormat("0%o", random_.Of({0, 1, 2}) | random_.Of({0, 0, 0100, 0100, 0300}) |
-                                          random_.Of({0, 0, 0, 01000, 02000, 0200000, 0400000}));
+        return absl::StrFormat("0%o", random_.Of({0, 1, 2}) |
+                                          random_.Of({0, 0, 0100, 0100, 0100, 0200000}) |
+                                          random_.Of({0, 0, 0, 01000, 02000, 0400000}));
       case 'r':  // rights
         return random_.Of({"0644", "0600", "0777", "0755", "0640", "0700", "0555"});
       case 'n':  // how many bytes
@@ -76,11 +77,11 @@ class Arguments {
     const std::string first = random_.Of({"a", "b", "c", "e", "l", "k"});
     switch (random_.Below(10)) {
       case 0:
-        return absl::StrCat(first, "/", random_.Of({"a", "b", "l", ".", ".."}));
+        return absl::StrCat(first, "/", random_.Of({"a", "b", "l", "c", ".."}));
       case 1:
         return absl::StrCat(first, "/../", random_.Of({"a", "b", "c"}));
       case 2:
-        return random_.Of({".", "a/", "b//a", "./c", "e/.", "l/", "-"});
+        return random_.Of({".", "a/", "b//a", "./c", "e/a/", "l/", "-"});
       default:
         return first;
     }
