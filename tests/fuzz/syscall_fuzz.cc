@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -148,8 +149,14 @@ void Play(Input& input) {
       const bool fails = input.Byte() % 2 == 0;
       fake.process->CompleteHostCall(fails ? absl::StatusOr<std::string>(absl::InternalError("no"))
                                            : absl::StatusOr<std::string>("reply"));
+    } else if (!result && fake.process->thread().asleep) {
+      break;  // everybody sleeps, and this machine has nobody to wake them: the run is over
     } else {
-      Require(result.has_value());
+      // Time passes, so that threads take turns and timers run out.
+      fake.host.now += std::chrono::milliseconds(input.Byte() % 8);
+      fake.process->Tick();
+      Require(fake.account.used_bytes() <= kMemoryBytes);
+      if (fake.process->ending() || fake.process->thread().asleep) break;
     }
   }
   fake.process.reset();

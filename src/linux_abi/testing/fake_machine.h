@@ -163,7 +163,7 @@ class FakeHost final : public Host {
            std::optional<std::chrono::nanoseconds> timeout) override {
     ++waits;
     if (timeout) waited += std::min(*timeout, std::chrono::nanoseconds::max() - waited);
-    if (stopped) return -EINTR;
+    if (stopped || waits > max_waits) return -EINTR;
     const int ready = ::poll(descriptors.data(), descriptors.size(), 0);
     if (ready > 0) return ready;
     if (!timeout) return -EINTR;
@@ -191,6 +191,7 @@ class FakeHost final : public Host {
   bool fail_output = false;
   bool stopped = false;
   int waits = 0;
+  int max_waits = 100'000;  ///< then the run is over: a timer that nobody handles goes on for ever
   std::chrono::nanoseconds waited{0};
   std::chrono::nanoseconds cpu_time{0};
   std::chrono::nanoseconds now{1'000'000'000};
