@@ -19,7 +19,7 @@ namespace {
 int Help() {
   absl::PrintF(
       "waxvm runs an untrusted Linux program isolated, with nothing but what it is granted.\n\n"
-      "  waxvm run [flags] -- PROGRAM [arguments]   run PROGRAM, a path on this machine\n"
+      "  waxvm run [flags] -- PROGRAM [arguments]   run PROGRAM, a path here or in the image\n"
       "  waxvm providers [--json]                   what can isolate here, and what it is worth\n"
       "  waxvm help | --help | --version\n\n"
       "flags of run:\n%s\n"

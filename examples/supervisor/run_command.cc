@@ -65,6 +65,15 @@ int ExitCodeForProgram(const absl::Status& status) {
   }
 }
 
+/// What was meant where somebody gives a name alone, as to a shell.
+absl::Status Hint(const absl::Status& status, const RunFlags& flags) {
+  const bool alone = flags.images.empty() && flags.program.find('/') == std::string::npos;
+  if (!alone || !absl::IsNotFound(status)) return status;
+  return absl::NotFoundError(absl::StrFormat(
+      "%s; PROGRAM is a path on this machine, such as /usr/bin/%s: PATH is not searched",
+      std::string(status.message()), flags.program));
+}
+
 class AllowAll final : public AccessGate {
  public:
   absl::Status Check(const Access&) override { return absl::OkStatus(); }
@@ -197,7 +206,8 @@ int RunCommand(std::span<const std::string_view> arguments) {
   }
   const auto program =
       image ? image->OpenProgram(flags->program) : Program::FromFile(flags->program);
-  if (!program.ok()) return Fail(ExitCodeForProgram(program.status()), program.status());
+  if (!program.ok())
+    return Fail(ExitCodeForProgram(program.status()), Hint(program.status(), *flags));
   std::optional<ReportFile> report;
   if (!flags->report_path.empty()) {
     auto file = ReportFile::Open(flags->report_path);

@@ -86,8 +86,8 @@ Grant Random(std::shared_ptr<RandomSource> source = nullptr);
 Grant Files(std::string host_path, std::string guest_path, Rights rights = Rights::kReadOnly);
 
 /// The image as the root directory "/", for the microvm provider. What the program changes of it is
-/// its own and gone with it; granted files, /tmp and /dev lie over it. At most one of them, and
-/// none beside files granted at "/".
+/// its own and gone with it; granted files, /tmp, /dev, /proc and /sys lie over it. At most one
+/// image, and none beside files granted at "/".
 Grant Image(RootImage image);
 
 /// A host function under `name` (1 to 255 bytes).

@@ -45,8 +45,10 @@ struct MicroVmOptions {
   int kick_signal_offset = 7;
 };
 
-/// Runs static ELF programs in a virtual machine of their own, made with KVM in this process. No
-/// host system call is reachable from the program: its calls are served by waxvm.
+/// Runs ELF programs in a virtual machine of their own, made with KVM in this process. No host
+/// system call is reachable from the program: its calls are served by waxvm. A dynamic program's
+/// interpreter and libraries come from granted files or a root image. There is one vCPU: threads
+/// take turns. Other processes (fork, execve) are not offered.
 std::shared_ptr<Provider> NewMicroVmProvider(MicroVmOptions options = {});
 
 }  // namespace waxvm

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "src/base/checked.h"
 #include "src/base/status.h"
 
@@ -29,7 +30,9 @@ bool Within(std::uint64_t offset, std::uint64_t bytes, std::uint64_t size) {
 absl::Status NotElf(std::span<const std::byte> bytes) {
   const absl::string_view start(reinterpret_cast<const char*>(bytes.data()),
                                 std::min(bytes.size(), kShownBytes));
-  return InvalidArgument("not an ELF image (starts with \"%s\")", absl::CHexEscape(start));
+  const bool script = absl::StartsWith(start, "#!");
+  return InvalidArgument("not an ELF image (starts with \"%s\")%s", absl::CHexEscape(start),
+                         script ? "; run a script's interpreter and name the script to it" : "");
 }
 
 absl::Status CheckIdentification(const unsigned char (&ident)[EI_NIDENT]) {

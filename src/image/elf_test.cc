@@ -306,7 +306,8 @@ TEST(ElfTest, EveryByteOfTheHeadersMayBeAnything) {
 TEST(ElfTest, WhatIsNoElfImageIsShown) {
   const std::string script = "#!/bin/sh\necho hello\n";
   EXPECT_EQ(std::string(ParseElf(std::as_bytes(std::span(script))).status().message()),
-            "not an ELF image (starts with \"#!/bin/sh\\necho h\")");
+            "not an ELF image (starts with \"#!/bin/sh\\necho h\"); run a script's interpreter "
+            "and name the script to it");
   EXPECT_EQ(std::string(ParseElf({}).status().message()), "not an ELF image (0 bytes)");
 }
 

@@ -151,8 +151,9 @@ TEST_F(ProgramTest, ScriptsAndEmptyFilesAreNamed) {
   std::ofstream(Path("script")) << "#!/bin/sh\necho\n";
   auto status = Program::FromFile(Path("script")).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(Message(status),
-            Path("script") + ": not an ELF image (starts with \"#!/bin/sh\\necho\\n\")");
+  EXPECT_EQ(Message(status), Path("script") +
+                                 ": not an ELF image (starts with \"#!/bin/sh\\necho\\n\"); run a "
+                                 "script's interpreter and name the script to it");
   status = Program::FromBytes({}, "nothing").status();
   EXPECT_EQ(Message(status), "nothing: not an ELF image (0 bytes)");
 }

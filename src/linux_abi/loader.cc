@@ -52,7 +52,8 @@ struct Interpreter {
 absl::Status NotVisible(const InstanceSpec& spec, const std::string& path, Errno error) {
   return InvalidArgument(
       "%s is dynamically linked and asks for the interpreter %s, which cannot be opened inside "
-      "(%s); grant the folders that hold it and the libraries, for example --grant=files:/:/:ro",
+      "(%s); grant the folders or the root image that hold it and the libraries, for example "
+      "--grant=files:/:/:ro",
       spec.program.name(), path, std::strerror(error.number));
 }
 

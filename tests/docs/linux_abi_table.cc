@@ -22,10 +22,10 @@ constexpr std::string_view kHead = R"(# System calls in a microVM
      cmake --build build/release --target linux_abi_table
      build/release/tests/docs/linux_abi_table > docs/linux-abi.md -->
 
-What `linux_abi` serves, by number. *Full*: nothing is known to be missing for a program with one
-thread. *Partial*: the last column says what is missing. *None*: the call fails with `ENOSYS` and is
-named in the report as `system_call`. The numbers and names are those of Linux 6.10 on x86-64. Calls
-marked † are answered inside the guest, without an exit.
+What `linux_abi` serves, by number. *Full*: nothing is known to be missing for one process of any
+number of threads on one processor. *Partial*: the last column says what is missing. *None*: the call
+fails with `ENOSYS` and is named in the report as `system_call`. The numbers and names are those of
+Linux 6.10 on x86-64. Calls marked † are answered inside the guest, without an exit.
 
 Under the process provider the host's kernel serves the calls; its list is
 `src/provider_process/syscall_policy.cc`.

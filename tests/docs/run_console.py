@@ -20,12 +20,14 @@ VARIABLE = [(DATE, "DATE"), (r"\b0x[0-9a-f]+", "ADDRESS"), (r'"vm_exits": \d+', 
 
 
 def commands(page):
-    """(command, lines it prints) for every `$ ` of the page's console blocks."""
+    """(command, lines it prints) for every `$ ` of the page's console blocks; `> ` goes on with it."""
     found = []
     for block in re.findall(r"^```console\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
         for line in block.splitlines():
             if line.startswith("$ "):
                 found.append((line[2:], []))
+            elif line.startswith("> "):
+                found[-1] = (f"{found[-1][0]}\n{line[2:]}", found[-1][1])
             else:
                 found[-1][1].append(line)
     return found
@@ -70,7 +72,7 @@ def run(page, root, binary_dir):
 
 
 def reason_to_skip(binary_dir):
-    for tool in ("/usr/bin/busybox", "gcc", "jq"):
+    for tool in ("/usr/bin/busybox", "/usr/bin/python3", "gcc", "jq"):
         if shutil.which(tool) is None:
             return f"{tool} is not installed"
     for provider in ("microvm", "process"):
