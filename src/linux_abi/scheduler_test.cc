@@ -432,18 +432,6 @@ TEST_F(SchedulerTest, NoTimerShowsTheTimeWithoutTheClock) {
   EXPECT_EQ(Call(SYS_timer_getoverrun, id), 0);
 }
 
-TEST_F(SchedulerTest, InterruptedSleepHidesTheTimeWithoutTheClock) {
-  SetHandler(SIGALRM);
-  const itimerval soon{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_usec = 1000}};
-  ASSERT_EQ(Call(SYS_setitimer, ITIMER_REAL, fake_.PutObject(soon), 0), 0);
-  const timespec time{.tv_sec = 0, .tv_nsec = 5'000'000};
-  Call(SYS_nanosleep, fake_.PutObject(time), kWord);
-  EXPECT_EQ(fake_.host.registers.rip, kHandler);
-  EXPECT_EQ(fake_.Object<timespec>(kWord).tv_nsec, 5'000'000);
-}
-
-// A signal stack around the end of the address space: every frame lies over the one before, so no
-// stack ever fills up, while each takes longer to enter than the timer's period.
 TEST_F(SchedulerTest, SignalsThatComeFasterThanTheyAreHandledDoNotHoldTheHost) {
   struct {
     std::uint64_t address, flags, bytes;
