@@ -30,9 +30,32 @@ constexpr nanoseconds kStubPeriod = std::chrono::microseconds(200);
 // placed so that frames lie over each other: without a bound such a guest would never be entered
 // again, and nobody would look at its limits.
 constexpr int kMaxRounds = 8;
+// The guest runs so long between two looks at all that sleep, however long one takes: it would be
+// interrupted before its first instruction, again and again, where many threads watch many files.
+constexpr nanoseconds kLeastRun = std::chrono::microseconds(100);
+
+// A look at all that sleep, which takes seconds where hundreds of threads watch a thousand epoll
+// instances of a thousand descriptors each, looks at the run's limits this often.
+constexpr nanoseconds kLookPeriod = std::chrono::milliseconds(20);
+// So many entries for descriptors of the host are collected before they are merged.
+constexpr std::size_t kMergeAt = 4096;
 
 bool IsRestart(std::int64_t result) {
   return result == kRestart || result == kRestartWithoutHandler;
+}
+
+// One entry for each descriptor of the host, which is what ppoll(2) takes: a thousand epoll
+// instances may watch the same one.
+void Merge(std::vector<pollfd>& descriptors) {
+  std::ranges::sort(descriptors, {}, &pollfd::fd);
+  std::size_t kept = 0;
+  for (const pollfd& next : descriptors) {
+    if (kept != 0 && descriptors[kept - 1].fd == next.fd)
+      descriptors[kept - 1].events = static_cast<short>(descriptors[kept - 1].events | next.events);
+    else
+      descriptors[kept++] = next;
+  }
+  descriptors.resize(kept);
 }
 
 std::optional<nanoseconds> Earlier(std::optional<nanoseconds> a, std::optional<nanoseconds> b) {
@@ -171,8 +194,13 @@ Wake Scheduler::ReasonToWake(const Thread& thread, nanoseconds now) const {
 void Scheduler::TryDue(nanoseconds now) {
   // Retrying one may give others a reason, or take it away: each is asked when its turn comes.
   const std::vector<Thread*> asked = sleepers_;
+  nanoseconds looked = now;
   for (Thread* thread : asked) {
     if (over()) return;
+    if (const nanoseconds time = process_.host().Now(); time - looked >= kLookPeriod) {
+      looked = time;
+      if (process_.host().Wait({}, nanoseconds(0)) < 0) return;  // whoever called finds out
+    }
     current_ = thread;  // a signalfd answers for whoever asks
     const Wake reason = ReasonToWake(*thread, now);
     if (reason == Wake::kNone) continue;
@@ -194,8 +222,11 @@ std::optional<nanoseconds> Scheduler::NextEvent() const {
 bool Scheduler::Idle(nanoseconds now) {
   std::vector<pollfd> descriptors;
   for (const Thread* thread : sleepers_)
-    for (const WatchedFile& watched : thread->call.wait.files)
+    for (const WatchedFile& watched : thread->call.wait.files) {
       watched.file->AddHostDescriptors(descriptors);
+      if (descriptors.size() >= kMergeAt) Merge(descriptors);
+    }
+  Merge(descriptors);
   std::optional<nanoseconds> timeout;
   if (const auto next = NextEvent()) timeout = std::max(nanoseconds(0), *next - now);
   if (in_vain_) {
@@ -209,17 +240,23 @@ bool Scheduler::Idle(nanoseconds now) {
   return ready >= 0;
 }
 
+bool Scheduler::WatchesHost() const {
+  std::vector<pollfd> descriptors;
+  for (const Thread* thread : sleepers_)
+    for (const WatchedFile& watched : thread->call.wait.files) {
+      watched.file->AddHostDescriptors(descriptors);
+      if (!descriptors.empty()) return true;
+    }
+  return false;
+}
+
 void Scheduler::ArmInterrupt(nanoseconds now) {
   std::optional<nanoseconds> when = NextEvent();
   if (!runnable_.empty()) when = Earlier(when, slice_end_.value_or(now + kSlice));
-  for (const Thread* thread : sleepers_) {
-    std::vector<pollfd> descriptors;
-    for (const WatchedFile& watched : thread->call.wait.files)
-      watched.file->AddHostDescriptors(descriptors);
-    if (!descriptors.empty()) when = Earlier(when, now + kHostFilePeriod);
-  }
+  if (WatchesHost()) when = Earlier(when, now + kHostFilePeriod);
   // Something was left for the next time.
   if (changed_) when = Earlier(when, now + kStubPeriod);
+  if (when) when = std::max(*when, process_.host().Now() + kLeastRun);
   process_.host().InterruptAt(when);
 }
 

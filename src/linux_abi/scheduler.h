@@ -71,6 +71,8 @@ class Scheduler {
   /// When the guest has to be interrupted for somebody else's sake.
   void ArmInterrupt(std::chrono::nanoseconds now);
   std::optional<std::chrono::nanoseconds> NextEvent() const;
+  /// True where somebody sleeps for a file that only the host knows to be ready.
+  bool WatchesHost() const;
   /// Makes `thread` live, with its signals delivered and its result in place.
   void Enter(Thread& thread, std::chrono::nanoseconds now);
   void SaveLive();
