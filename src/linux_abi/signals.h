@@ -54,6 +54,7 @@ class SignalQueue {
   /// False when the queue is full.
   bool Add(const siginfo_t& info);
   SignalSet set() const { return set_; }
+  std::size_t size() const { return queue_.size(); }
   /// Takes the most urgent one of `wanted`.
   std::optional<siginfo_t> Take(SignalSet wanted);
   void Discard(int signal);
