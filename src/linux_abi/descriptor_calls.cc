@@ -223,8 +223,9 @@ std::int64_t Seals(OpenFile& file, int command, std::uint64_t argument) {
 
 std::int64_t Fcntl(Process& process, const SyscallArguments& arguments) {
   FdTable& files = process.files();
-  std::shared_ptr<OpenFile> file = files.Share(arguments[0]);
-  if (file == nullptr) return -EBADF;
+  OpenFile* found = FindForCall(process, arguments[0]);
+  if (found == nullptr) return -EBADF;
+  std::shared_ptr<OpenFile> file = found->shared_from_this();
   const std::uint64_t fd = FdNumber(arguments[0]);
   const auto command = static_cast<int>(arguments[1]);
   switch (command) {

@@ -151,8 +151,42 @@ std::int64_t Sync(Process& process, const SyscallArguments& arguments) {
   const std::int64_t synced = (*file)->Sync();
   return written < 0 ? written : synced;
 }
+std::int64_t SyncRange(Process& process, const SyscallArguments& arguments) {
+  constexpr std::uint64_t kFlags =
+      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  const ErrnoOr<OpenFile*> file = FileArgument(process, arguments[0]);
+  if (!file.ok()) return file.result();
+  const auto offset = static_cast<std::int64_t>(arguments[1]);
+  const auto bytes = static_cast<std::int64_t>(arguments[2]);
+  std::int64_t end = 0;
+  if ((static_cast<std::uint32_t>(arguments[3]) & ~kFlags) != 0) return -EINVAL;
+  if (offset < 0 || bytes < 0 || __builtin_add_overflow(offset, bytes, &end)) return -EINVAL;
+  struct stat status {};
+  const bool has_pages =
+      (*file)->Stat(status) == 0 && (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode));
+  return has_pages ? Sync(process, arguments) : -ESPIPE;
+}
+
+// The host's syncfs would also write, and wait for, what other processes have in the same file
+// system, which is nothing the guest was granted: what it has open itself is synced.
+std::int64_t SyncOpenFiles(Process& process) {
+  std::int64_t error = std::min<std::int64_t>(process.memory().SyncFile(), 0);
+  for (std::uint64_t fd = 0; fd < process.files().size(); ++fd) {
+    OpenFile* file = process.files().Get(fd);
+    if (file == nullptr || file->path_only()) continue;
+    const std::int64_t synced = file->Sync();
+    // Pipes, sockets and their kind have nothing to be synced.
+    if (synced < 0 && synced != -EINVAL) error = synced;
+    if (RunIsEnding(process)) return -EINTR;
+  }
+  return error;
+}
+std::int64_t SyncFileSystem(Process& process, const SyscallArguments& arguments) {
+  const ErrnoOr<OpenFile*> file = FileArgument(process, arguments[0]);
+  return file.ok() ? SyncOpenFiles(process) : file.result();
+}
 std::int64_t SyncAll(Process& process, const SyscallArguments&) {
-  process.memory().SyncFile();
+  static_cast<void>(SyncOpenFiles(process));
   return 0;
 }
 
@@ -311,6 +345,8 @@ std::int64_t GetDents64(Process& process, const SyscallArguments& arguments) {
   return static_cast<std::int64_t>(buffer.size());
 }
 
+constexpr std::string_view kOpenFilesOnly = "files of granted folders that are not open any more";
+
 constexpr SyscallEntry kEntries[] = {
     {SYS_read, "read", Read},
     {SYS_write, "write", Write},
@@ -328,9 +364,9 @@ constexpr SyscallEntry kEntries[] = {
      "modes other than 0, KEEP_SIZE and PUNCH_HOLE; memory is not reserved"},
     {SYS_fsync, "fsync", Sync},
     {SYS_fdatasync, "fdatasync", Sync},
-    {SYS_sync_file_range, "sync_file_range", Sync},
-    {SYS_syncfs, "syncfs", Sync},
-    {SYS_sync, "sync", SyncAll},
+    {SYS_sync_file_range, "sync_file_range", SyncRange},
+    {SYS_syncfs, "syncfs", SyncFileSystem, Support::kPartial, kOpenFilesOnly},
+    {SYS_sync, "sync", SyncAll, Support::kPartial, kOpenFilesOnly},
     {SYS_fadvise64, "fadvise64", FAdvise},
     {SYS_sendfile, "sendfile", SendFile},
     {SYS_copy_file_range, "copy_file_range", CopyFileRange},

@@ -231,8 +231,20 @@ std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const Gu
   return cursor.Result(0);
 }
 
+OpenFile* FindForCall(Process& process, std::uint64_t fd) {
+  const auto number = static_cast<std::uint32_t>(fd);
+  PendingCall& call = process.thread().call;
+  for (std::size_t i = 0; i < call.used_count; ++i) {
+    if (call.used[i].number == number && call.used[i].file != nullptr) {
+      return call.used[i].file.get();
+    }
+  }
+  if (call.used_count < call.used.size()) call.used[call.used_count++].number = number;
+  return process.files().Get(fd);
+}
+
 ErrnoOr<OpenFile*> FileArgument(Process& process, std::uint64_t fd) {
-  OpenFile* file = process.files().Get(fd);
+  OpenFile* file = FindForCall(process, fd);
   if (file == nullptr || file->path_only()) return Errno{EBADF};
   return file;
 }

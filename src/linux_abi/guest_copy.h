@@ -54,7 +54,10 @@ std::size_t ScatterToGuest(Process& process, std::span<const GuestRange> ranges,
 /// True once the run is being ended: a call that can go on for long asks now and then.
 bool RunIsEnding(Process& process);
 
-/// The open file of a descriptor argument. Errors: EBADF; also for O_PATH descriptors.
+/// What is open at a descriptor, or null. A call that sleeps finds the same again.
+OpenFile* FindForCall(Process& process, std::uint64_t fd);
+/// The open file of a descriptor argument, found in the same way. Errors: EBADF; also for O_PATH
+/// descriptors.
 ErrnoOr<OpenFile*> FileArgument(Process& process, std::uint64_t fd);
 /// A path argument. Errors: EFAULT, ENAMETOOLONG.
 ErrnoOr<std::string> PathArgument(Process& process, std::uint64_t address);

@@ -66,6 +66,7 @@ std::int64_t FinishFifo(Process& process, int flags) {
 
 std::int64_t OpenNamed(Process& process, std::uint64_t fd, std::uint64_t address, int flags,
                        mode_t mode, std::uint64_t resolve = 0) {
+  if (process.call_progress() != 0) return FinishFifo(process, flags);
   ErrnoOr<Name> name = NameArgument(process, fd, address);
   if (!name.ok()) return name.result();
   if ((resolve & RESOLVE_IN_ROOT) != 0) {
@@ -75,7 +76,6 @@ std::int64_t OpenNamed(Process& process, std::uint64_t fd, std::uint64_t address
   }
   const std::int64_t room = process.files().CheckRoom();
   if (room < 0) return room;
-  if (process.call_progress() != 0) return FinishFifo(process, flags);
   ErrnoOr<std::shared_ptr<OpenFile>> file =
       process.file_system().Open(name->base, name->path, flags, mode, resolve);
   if (!file.ok()) return file.result();
@@ -185,8 +185,11 @@ std::int64_t RenameNamed(Process& process, const SyscallArguments& arguments, un
   const ErrnoOr<Name> from = NameArgument(process, arguments[0], arguments[1]);
   if (!from.ok()) return from.result();
   const ErrnoOr<Name> to = NameArgument(process, arguments[2], arguments[3]);
-  if (!to.ok()) return to.result();
-  return process.file_system().Rename(from->base, from->path, to->base, to->path, flags);
+  FileSystem& file_system = process.file_system();
+  if (to.ok()) return file_system.Rename(from->base, from->path, to->base, to->path, flags);
+  // What is wrong with the first name is told first; the empty name gives ENOENT after it.
+  const std::int64_t result = file_system.Rename(from->base, from->path, from->base, "", flags);
+  return result == -ENOENT ? to.result() : result;
 }
 std::int64_t Rename(Process& process, const SyscallArguments& arguments) {
   return RenameNamed(process, {kWorkingDirectory, arguments[0], kWorkingDirectory, arguments[1]},
@@ -201,18 +204,23 @@ std::int64_t RenameAt2(Process& process, const SyscallArguments& arguments) {
 
 std::int64_t LinkNamed(Process& process, const SyscallArguments& arguments, int flags) {
   if ((flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH)) != 0) return -EINVAL;
-  const ErrnoOr<Name> to = NameArgument(process, arguments[2], arguments[3]);
-  if (!to.ok()) return to.result();
   FileSystem& file_system = process.file_system();
   const ErrnoOr<std::string> path = PathArgument(process, arguments[1]);
   if (!path.ok()) return path.result();
   if (path->empty() && (flags & AT_EMPTY_PATH) != 0) {
     const OpenFile* file = process.files().Get(arguments[0]);
-    return file == nullptr ? -EBADF : file_system.LinkOpenFile(*file, to->base, to->path);
+    if (file == nullptr) return -EBADF;
+    const ErrnoOr<Name> to = NameArgument(process, arguments[2], arguments[3]);
+    return to.ok() ? file_system.LinkOpenFile(*file, to->base, to->path) : to.result();
   }
   const ErrnoOr<Place> base = BaseArgument(process, arguments[0], *path);
   if (!base.ok()) return base.result();
-  return file_system.Link(*base, *path, to->base, to->path, (flags & AT_SYMLINK_FOLLOW) != 0);
+  const bool follow = (flags & AT_SYMLINK_FOLLOW) != 0;
+  const ErrnoOr<Name> to = NameArgument(process, arguments[2], arguments[3]);
+  if (to.ok()) return file_system.Link(*base, *path, to->base, to->path, follow);
+  // As with two names of which the second is empty.
+  const std::int64_t result = file_system.Link(*base, *path, *base, "", follow);
+  return result == -ENOENT ? to.result() : result;
 }
 std::int64_t Link(Process& process, const SyscallArguments& arguments) {
   return LinkNamed(process, {kWorkingDirectory, arguments[0], kWorkingDirectory, arguments[1]}, 0);
@@ -309,7 +317,7 @@ constexpr SyscallEntry kEntries[] = {
     {SYS_renameat, "renameat", RenameAt},
     {SYS_renameat2, "renameat2", RenameAt2, Support::kPartial, "RENAME_WHITEOUT"},
     {SYS_link, "link", Link},
-    {SYS_linkat, "linkat", LinkAt, Support::kPartial, "AT_EMPTY_PATH on granted files"},
+    {SYS_linkat, "linkat", LinkAt},
     {SYS_symlink, "symlink", SymLink},
     {SYS_symlinkat, "symlinkat", SymLinkAt},
     {SYS_chdir, "chdir", ChDir},

@@ -92,7 +92,16 @@ TEST_F(PathCallsTest, PathsAsTheKernelReadsThem) {
   EXPECT_EQ(MakeFile("/tmp/f"), -EEXIST);
   EXPECT_EQ(Open("/tmp/new/", O_WRONLY | O_CREAT), -EISDIR);
   EXPECT_EQ(Open("/tmp", O_RDONLY | O_CREAT), -EISDIR);
+  EXPECT_EQ(Open("/tmp", O_RDWR | O_CREAT | O_EXCL), -EEXIST);
+  EXPECT_EQ(Open("/tmp/.", O_RDWR | O_CREAT | O_EXCL), -EEXIST);
+  EXPECT_EQ(Open("/tmp/..", O_RDWR | O_CREAT), -EISDIR);
   EXPECT_EQ(Open("/tmp/f", O_RDONLY | O_DIRECTORY), -ENOTDIR);
+  for (const long call : {SYS_rename, SYS_link}) {
+    EXPECT_EQ(Call2(call, "/tmp/f/x", ""), -ENOTDIR) << "the first name is looked at first";
+    EXPECT_EQ(Call2(call, "/tmp/f", ""), -ENOENT);
+    EXPECT_EQ(guest_.Call(call, guest_.Put("/tmp/f/x"), 8), -ENOTDIR);
+    EXPECT_EQ(guest_.Call(call, guest_.Put("/tmp/f"), 8), -EFAULT);
+  }
   EXPECT_EQ(Open("/tmp/f", O_ACCMODE), -EINVAL);
 }
 

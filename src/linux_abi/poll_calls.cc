@@ -124,6 +124,12 @@ struct Waited {
   }
 };
 
+// Every look at what poll and select wait for finds the descriptors anew, as on Linux.
+OpenFile* FindNow(Process& process, std::uint64_t fd) {
+  OpenFile* file = process.files().Get(fd);
+  return file != nullptr && !file->path_only() ? file : nullptr;
+}
+
 // A file asked for more than once is watched once, so that what a sleeping thread holds is bounded
 // by the files that are open.
 std::vector<WatchedFile> Watch(std::span<const Waited> files) {
@@ -169,9 +175,9 @@ std::int64_t PollDescriptors(Process& process, std::uint64_t address, std::uint6
   for (pollfd& entry : asked) {
     entry.revents = 0;
     if (entry.fd < 0) continue;
-    const ErrnoOr<OpenFile*> file = FileArgument(process, static_cast<std::uint64_t>(entry.fd));
-    if (file.ok()) {
-      files.push_back({.file = *file, .wanted = entry.events});
+    OpenFile* file = FindNow(process, static_cast<std::uint64_t>(entry.fd));
+    if (file != nullptr) {
+      files.push_back({.file = file, .wanted = entry.events});
     } else {
       entry.revents = POLLNVAL;
       ++answered;
@@ -272,9 +278,14 @@ std::int64_t SelectDescriptors(Process& process, const SyscallArguments& argumen
   for (std::uint64_t fd = 0; fd < count; ++fd) {
     const short wanted = sets.Wanted(fd);
     if (wanted == 0) continue;
-    const ErrnoOr<OpenFile*> file = FileArgument(process, fd);
-    if (!file.ok()) return file.result();
-    files.push_back({.file = *file, .wanted = wanted});
+    OpenFile* file = FindNow(process, fd);
+    // What another thread has closed meanwhile is never ready.
+    if (file == nullptr && process.thread().call.wake == Wake::kNone) return -EBADF;
+    if (file == nullptr) {
+      sets.Keep(fd, wanted, 0);
+      continue;
+    }
+    files.push_back({.file = file, .wanted = wanted});
     numbers.push_back(fd);
   }
   const std::int64_t result = WaitFor(process, files, timeout);
@@ -317,9 +328,9 @@ std::int64_t EpollCreate1(Process& process, const SyscallArguments& arguments) {
 }
 
 ErrnoOr<std::shared_ptr<EpollFile>> EpollArgument(Process& process, std::uint64_t fd) {
-  std::shared_ptr<OpenFile> file = process.files().Share(fd);
+  OpenFile* file = FindForCall(process, fd);
   if (file == nullptr) return Errno{EBADF};
-  std::shared_ptr<EpollFile> epoll = std::dynamic_pointer_cast<EpollFile>(std::move(file));
+  std::shared_ptr<EpollFile> epoll = std::dynamic_pointer_cast<EpollFile>(file->shared_from_this());
   if (epoll == nullptr) return Errno{EINVAL};
   return epoll;
 }

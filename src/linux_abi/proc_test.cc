@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // /proc, /sys and /dev, through system calls.
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <chrono>
+#include <memory>
 #include <string>
 
 #include "gtest/gtest.h"
@@ -47,6 +51,71 @@ TEST_F(ProcTest, WhatTheProcessIs) {
   EXPECT_EQ(Contents("/proc/self/nothing"), "error " + std::to_string(ENOENT));
 }
 
+TEST_F(ProcTest, TheProgramIsReadWhateverIsAtItsPath) {
+  guest_.spec.arguments = {"/bin/prog"};
+  Start();
+  const image::ElfBuilder builder;
+  const auto program = builder.Bytes();
+  const std::string bytes(reinterpret_cast<const char*>(program.data()), program.size());
+  EXPECT_EQ(Contents("/proc/self/exe"), bytes) << "nothing is at its path";
+  guest_.Call(SYS_mkdir, guest_.Put("/bin"), 0755);
+  ASSERT_EQ(Write(Open("/bin/prog", O_WRONLY | O_CREAT), "another"), 7);
+  EXPECT_EQ(Contents("/proc/self/exe"), bytes);
+  EXPECT_EQ(Contents("/proc/thread-self/exe"), bytes);
+  const std::int64_t fd = Open("/proc/self/exe", O_RDONLY);
+  EXPECT_EQ(guest_.Call(SYS_lseek, fd, -4, SEEK_END), static_cast<int>(bytes.size()) - 4);
+  EXPECT_EQ(Read(fd, 100), bytes.substr(bytes.size() - 4));
+  EXPECT_EQ(Target("/proc/self/fd/" + std::to_string(fd)), "/bin/prog");
+  const std::uint64_t name = guest_.Put("/proc/self/exe");
+  const std::uint64_t room = guest_.Reserve(sizeof(struct stat));
+  EXPECT_EQ(guest_.Call(SYS_stat, name, room), 0);
+  const auto found = guest_.Object<struct stat>(room);
+  const struct stat opened = FStat(fd);
+  EXPECT_EQ(opened.st_ino, found.st_ino);
+  EXPECT_EQ(opened.st_mode, mode_t{S_IFREG | 0555});
+  EXPECT_EQ(opened.st_size, static_cast<off_t>(bytes.size()));
+  EXPECT_EQ(Open("/proc/self/exe", O_RDWR), -ETXTBSY);
+  EXPECT_EQ(Open("/proc/self/exe", O_RDONLY | O_TRUNC), -ETXTBSY);
+  EXPECT_EQ(Open("/proc/self/exe", O_RDONLY | O_NOFOLLOW), -ELOOP);
+  EXPECT_EQ(Open("/proc/self/exe/x", O_RDONLY), -ENOTDIR);
+  EXPECT_EQ(Write(fd, "x"), -EBADF);
+}
+
+TEST_F(ProcTest, SignalsInStatus) {
+  Start();
+  const std::string before = Contents("/proc/self/status");
+  EXPECT_NE(before.find("SigQ:\t0/1024\nSigPnd:\t0000000000000000\n"), std::string::npos);
+  const std::array<std::uint64_t, 4> handler = {0x401000, 0, 0, 0};
+  const std::array<std::uint64_t, 4> ignore = {1, 0, 0, 0};
+  ASSERT_EQ(guest_.Call(SYS_rt_sigaction, SIGUSR1, guest_.PutObject(handler), 0, 8), 0);
+  ASSERT_EQ(guest_.Call(SYS_rt_sigaction, SIGPIPE, guest_.PutObject(ignore), 0, 8), 0);
+  const std::uint64_t blocked = SignalBit(SIGUSR1) | SignalBit(SIGTERM);
+  ASSERT_EQ(guest_.Call(SYS_rt_sigprocmask, SIG_BLOCK, guest_.PutObject(blocked), 0, 8), 0);
+  ASSERT_EQ(guest_.Call(SYS_tkill, Process::kPid, SIGUSR1), 0);
+  ASSERT_EQ(guest_.Call(SYS_kill, Process::kPid, SIGTERM), 0);
+  const std::string after = Contents("/proc/self/status");
+  EXPECT_NE(after.find("Threads:\t1\nSigQ:\t2/1024\nSigPnd:\t0000000000000200\n"
+                       "ShdPnd:\t0000000000004000\nSigBlk:\t0000000000004200\n"
+                       "SigIgn:\t0000000000001000\nSigCgt:\t0000000000000200\n"),
+            std::string::npos)
+      << after;
+}
+
+TEST_F(ProcTest, CpuTimeInStatWhereTheClockIsGranted) {
+  guest_.spec.arguments = {"/bin/prog"};
+  Start();
+  guest_.host.cpu_time = std::chrono::milliseconds(1234);
+  const auto user_time = [](const std::string& line) {
+    std::size_t at = line.find(')');
+    for (int field = 2; field < 14 && at != std::string::npos; ++field) at = line.find(' ', at + 1);
+    return at == std::string::npos ? "?" : line.substr(at + 1, line.find(' ', at + 1) - at - 1);
+  };
+  EXPECT_EQ(user_time(Contents("/proc/self/stat")), "0");
+  guest_.spec.clock = std::make_shared<FakeClock>();
+  EXPECT_EQ(user_time(Contents("/proc/self/stat")), "123");
+  EXPECT_EQ(user_time(Contents("/proc/thread-self/stat")), "123");
+}
+
 TEST_F(ProcTest, WhatTheMachineIs) {
   Start();
   EXPECT_NE(Contents("/proc/meminfo").find("MemTotal:"), std::string::npos);
@@ -56,9 +125,12 @@ TEST_F(ProcTest, WhatTheMachineIs) {
   EXPECT_EQ(Contents("/proc/sys/kernel/random/uuid"), "error " + std::to_string(EACCES))
       << "randomness is not granted";
   EXPECT_NE(Contents("/proc/uptime").find("946684800.00"), std::string::npos) << "nor is the clock";
-  EXPECT_EQ(Open("/proc/new", O_CREAT | O_RDWR), -EACCES);
-  EXPECT_EQ(guest_.Call(SYS_mkdir, guest_.Put("/sys/new"), 0755), -EACCES);
-  EXPECT_EQ(guest_.Call(SYS_unlink, guest_.Put("/proc/version")), -EBUSY);
+  EXPECT_EQ(Open("/proc/new", O_CREAT | O_RDWR), -ENOENT);
+  EXPECT_EQ(Open("/sys/new", O_CREAT | O_RDWR), -EACCES);
+  EXPECT_EQ(guest_.Call(SYS_mkdir, guest_.Put("/proc/self/new"), 0755), -ENOENT);
+  EXPECT_EQ(guest_.Call(SYS_mkdir, guest_.Put("/sys/new"), 0755), -EPERM);
+  EXPECT_EQ(guest_.Call(SYS_unlink, guest_.Put("/proc/version")), -EPERM);
+  EXPECT_EQ(guest_.Call(SYS_rmdir, guest_.Put("/proc")), -EBUSY);
 }
 
 TEST_F(ProcTest, DescriptorsByName) {

@@ -38,6 +38,33 @@ class View final : public ProcessView {
     thread->name = {};
     name.copy(thread->name.data(), thread->name.size() - 1);
   }
+  SignalsView Signals(std::int32_t id) const override {
+    SignalsView view;
+    SignalState& signals = process_.signals();
+    view.process_pending = signals.pending.set();
+    view.queued = signals.pending.size();
+    for (const auto& thread : process_.scheduler().threads()) {
+      view.queued += thread->pending.size();
+      if (thread->id != id) continue;
+      view.pending = thread->pending.set();
+      view.blocked = thread->blocked;
+    }
+    for (int signal = 1; signal <= kSignals; ++signal) {
+      const SignalAction& action = signals.action(signal);
+      if (action.is_ignore()) view.ignored |= SignalBit(signal);
+      if (!action.is_ignore() && !action.is_default()) view.caught |= SignalBit(signal);
+    }
+    return view;
+  }
+  std::size_t max_queued_signals() const override { return SignalQueue::kMaxQueued; }
+  std::chrono::nanoseconds ThreadTime(std::int32_t id) const override {
+    const Thread* thread = process_.scheduler().Find(id);
+    if (thread == nullptr || !HasClock()) return std::chrono::nanoseconds(0);
+    return process_.scheduler().CpuTime(*thread);
+  }
+  std::chrono::nanoseconds ProcessTime() const override {
+    return HasClock() ? process_.host().CpuTime() : std::chrono::nanoseconds(0);
+  }
   std::string Executable() const override {
     const InstanceSpec& spec = process_.spec();
     const std::string& file = spec.program.name();
@@ -53,6 +80,11 @@ class View final : public ProcessView {
   FdTable& files() override { return process_.files(); }
 
  private:
+  bool HasClock() const {
+    return process_.spec().clock != nullptr &&
+           process_.gate().Check({.resource = Resource::kClock, .name = "clock"}).ok();
+  }
+
   Process& process_;
 };
 

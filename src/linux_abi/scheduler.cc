@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "src/linux_abi/process.h"
+#include "src/linux_abi/vfs/fd_table.h"
 #include "src/linux_abi/vfs/open_file.h"
 
 namespace waxvm::linux_abi {
@@ -129,6 +130,10 @@ std::int64_t Scheduler::Sleep(Wait wait) {
   if (!call.wait_charge.Resize(process_.account(), wait.files.size() * sizeof(WatchedFile)))
     return -ENOMEM;
   call.wait = std::move(wait);
+  for (std::size_t i = 0; i < call.used_count; ++i) {
+    UsedDescriptor& used = call.used[i];
+    if (used.file == nullptr) used.file = process_.files().Share(used.number);
+  }
   return kAsleep;
 }
 
@@ -156,6 +161,7 @@ void Scheduler::Try(Thread& thread) {
   }
   thread.call.wait = {};
   thread.call.wait_charge.Reset();
+  for (UsedDescriptor& used : thread.call.used) used.file.reset();
   if (result != Process::kReplaced) thread.unsettled = result;
 }
 

@@ -58,6 +58,7 @@ class SignalQueue {
   /// False when the queue is full or `account` has no room.
   bool Add(const siginfo_t& info, MemoryAccount& account);
   SignalSet set() const { return set_; }
+  std::size_t size() const { return queue_.size(); }
   /// Takes the most urgent one of `wanted`.
   std::optional<siginfo_t> Take(SignalSet wanted);
   void Discard(int signal);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -95,6 +96,56 @@ TEST_F(SleepingFilesTest, TheEndOfAPipeWakesItsReader) {
   Sleeps(SYS_read, reader, kBuffer, 100);
   EXPECT_EQ(guest_.Call(SYS_close, writer), 0);
   EXPECT_EQ(Woken(), 0);
+}
+
+TEST_F(SleepingFilesTest, ACallEndsOnTheFileItBeganWith) {
+  const auto [reader, writer] = Pipe();
+  StartThread();
+  Sleeps(SYS_read, reader, kBuffer, 100);
+  EXPECT_EQ(guest_.Call(SYS_close, reader), 0);
+  EXPECT_EQ(Write(writer, "abc"), 3) << "somebody still reads";
+  EXPECT_EQ(Woken(), 3);
+  EXPECT_EQ(guest_.Text(kBuffer, 3), "abc");
+  const std::array<std::uint64_t, 4> ignore = {1, 0, 0, 0};
+  ASSERT_EQ(guest_.Call(SYS_rt_sigaction, SIGPIPE, guest_.PutObject(ignore), 0, 8), 0);
+  EXPECT_EQ(Write(writer, "x"), -EPIPE) << "the call was the last that knew the end";
+}
+
+TEST_F(SleepingFilesTest, ACallIgnoresWhatTookItsDescriptorsPlace) {
+  const auto [reader, writer] = Pipe();
+  const std::int64_t other = Open("/tmp/other", O_RDWR | O_CREAT);
+  Write(other, "other");
+  guest_.Call(SYS_lseek, other, 0, SEEK_SET);
+  std::int64_t epoll = guest_.Call(SYS_epoll_create1, 0);
+  const std::int64_t counter = guest_.Call(SYS_eventfd2, 0, 0);
+  epoll_event event{};
+  event.events = EPOLLIN;
+  ASSERT_EQ(guest_.Call(SYS_epoll_ctl, epoll, EPOLL_CTL_ADD, counter, guest_.PutObject(event)), 0);
+  StartThread();
+  Sleeps(SYS_read, reader, kBuffer, 100);
+  EXPECT_EQ(guest_.Call(SYS_dup2, other, reader), reader);
+  EXPECT_EQ(Write(writer, "abc"), 3);
+  EXPECT_EQ(Woken(), 3);
+  EXPECT_EQ(guest_.Text(kBuffer, 3), "abc");
+  EXPECT_EQ(Read(reader, 100), "other") << "the next call finds what is there now";
+  Sleeps(SYS_epoll_wait, epoll, kBuffer, 1, -1);
+  EXPECT_EQ(guest_.Call(SYS_dup2, other, epoll), epoll);
+  EXPECT_EQ(guest_.Call(SYS_write, counter, guest_.PutObject(std::uint64_t{1}), 8), 8);
+  EXPECT_EQ(Woken(), 1);
+  EXPECT_EQ(guest_.Call(SYS_epoll_wait, epoll, kBuffer, 1, 0), -EINVAL);
+}
+
+TEST_F(SleepingFilesTest, ASocketIsReceivedFromAfterItsDescriptorWasClosed) {
+  const std::uint64_t fds = guest_.Reserve(8);
+  ASSERT_EQ(guest_.Call(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, fds), 0);
+  const auto [one, other] = guest_.Object<std::array<std::int32_t, 2>>(fds);
+  StartThread();
+  Sleeps(SYS_recvfrom, one, kBuffer, 6, MSG_WAITALL, 0, 0);
+  Write(other, "abc");
+  EXPECT_EQ(guest_.Call(SYS_close, one), 0);
+  EXPECT_TRUE(StillAsleep());
+  Write(other, "def");
+  EXPECT_EQ(Woken(), 6);
 }
 
 TEST_F(SleepingFilesTest, PollAndEpollSeeWhatTheOtherThreadDoes) {

@@ -28,9 +28,9 @@ namespace {
 using Socket = std::shared_ptr<UnixSocket>;
 
 ErrnoOr<Socket> SocketArgument(Process& process, std::uint64_t fd) {
-  std::shared_ptr<OpenFile> file = process.files().Share(fd);
-  if (file == nullptr || file->path_only()) return Errno{EBADF};
-  Socket socket = std::dynamic_pointer_cast<UnixSocket>(std::move(file));
+  const ErrnoOr<OpenFile*> file = FileArgument(process, fd);
+  if (!file.ok()) return file.error();
+  Socket socket = std::dynamic_pointer_cast<UnixSocket>((*file)->shared_from_this());
   if (socket == nullptr) return Errno{ENOTSOCK};
   return socket;
 }
@@ -52,11 +52,19 @@ std::string FamilyName(int family) {
   }
 }
 
-ErrnoOr<int> TypeArgument(Process& process, const SyscallArguments& a) {
+// Families that a Linux with a network has, none of which makes pairs.
+bool IsNetworkFamily(int family) {
+  return family == AF_INET || family == AF_INET6 || family == AF_NETLINK || family == AF_PACKET;
+}
+
+ErrnoOr<int> TypeArgument(Process& process, const SyscallArguments& a, bool pair) {
   const auto family = static_cast<int>(a[0]);
   const auto type = static_cast<int>(a[1]);
   const auto protocol = static_cast<int>(a[2]);
   if ((type & ~(0xf | SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0) return Errno{EINVAL};
+  constexpr int kTypes = 11;  // SOCK_MAX
+  if ((type & 0xf) >= kTypes) return Errno{EINVAL};
+  if (pair && IsNetworkFamily(family)) return Errno{EOPNOTSUPP};
   if (family != AF_UNIX) {
     const std::string name = absl::StrFormat("socket(%s)", FamilyName(family));
     process.gate().RecordDenial({.resource = Resource::kSystemCall, .name = name});
@@ -78,7 +86,7 @@ ErrnoOr<int> TypeArgument(Process& process, const SyscallArguments& a) {
 int FileFlags(std::uint64_t type) { return (type & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0; }
 
 std::int64_t MakeSocket(Process& process, const SyscallArguments& a) {
-  const ErrnoOr<int> type = TypeArgument(process, a);
+  const ErrnoOr<int> type = TypeArgument(process, a, /*pair=*/false);
   if (!type.ok()) return type.result();
   return process.files().Add(
       UnixSocket::Create(process.file_system().context(), *type, FileFlags(a[1])),
@@ -86,7 +94,7 @@ std::int64_t MakeSocket(Process& process, const SyscallArguments& a) {
 }
 
 std::int64_t SocketPair(Process& process, const SyscallArguments& a) {
-  const ErrnoOr<int> type = TypeArgument(process, a);
+  const ErrnoOr<int> type = TypeArgument(process, a, /*pair=*/true);
   if (!type.ok()) return type.result();
   VfsContext& context = process.file_system().context();
   const Socket first = UnixSocket::Create(context, *type, FileFlags(a[1]));

@@ -196,7 +196,12 @@ TEST_F(SocketCallsTest, FullQueuesMakeTheSenderWait) {
 
 TEST_F(SocketCallsTest, OtherFamiliesAreRefusedAndNamed) {
   Start();
-  EXPECT_EQ(guest_.Call(SYS_socket, AF_INET, SOCK_STREAM, 0), -EAFNOSUPPORT);
+  for (const int family : {AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, 99}) {
+    EXPECT_EQ(guest_.Call(SYS_socket, family, SOCK_DGRAM, 0), -EAFNOSUPPORT);
+  }
+  EXPECT_EQ(guest_.Call(SYS_socketpair, AF_INET, SOCK_STREAM, 0, guest_.Reserve(8)), -EOPNOTSUPP);
+  EXPECT_EQ(guest_.Call(SYS_socketpair, 99, SOCK_STREAM, 0, guest_.Reserve(8)), -EAFNOSUPPORT);
+  EXPECT_EQ(guest_.Call(SYS_socket, AF_UNIX, 11, 0), -EINVAL) << "no type has that number";
   EXPECT_TRUE(guest_.gate.HasDenied(Resource::kSystemCall, "socket(AF_INET)"));
   EXPECT_EQ(guest_.Call(SYS_bind, 0, 0, 0), -ENOTSOCK);
 }

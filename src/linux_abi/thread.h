@@ -4,6 +4,7 @@
 
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -24,6 +25,15 @@ enum class Wake {
   kSignal,   ///< a signal came
 };
 
+class OpenFile;
+
+/// A descriptor that a call has looked up. While the call sleeps, what is open there: a retry goes
+/// on with that file, though another thread may have closed or replaced the descriptor.
+struct UsedDescriptor {
+  std::uint32_t number = 0;
+  std::shared_ptr<OpenFile> file = {};
+};
+
 /// The system call that a thread is in, over all its retries.
 struct PendingCall {
   std::uint64_t number = 0;
@@ -34,6 +44,8 @@ struct PendingCall {
   Wake wake = Wake::kNone;
   Wait wait = {};
   MemoryCharge wait_charge = {};
+  std::array<UsedDescriptor, 2> used = {};
+  std::size_t used_count = 0;
   bool woken = false;  ///< by another thread: a futex, or whatever else wakes by name
 };
 

@@ -34,7 +34,7 @@ class DirectoryFile final : public OpenFile {
   std::int64_t Seek(std::int64_t offset, int whence) override;
   std::int64_t Stat(struct stat& status) const override { return attributes_->Stat(status); }
   std::int64_t StatFs(struct statfs& status) const override { return attributes_->StatFs(status); }
-  std::int64_t Sync() override { return 0; }
+  std::int64_t Sync() override { return attributes_->Sync(); }
   std::int64_t SetMode(mode_t mode) override { return attributes_->SetMode(mode); }
   std::int64_t SetOwner(uid_t owner, gid_t group) override {
     return attributes_->SetOwner(owner, group);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "src/base/status.h"
+#include "src/base/strings.h"
 #include "src/linux_abi/vfs/directory_file.h"
 #include "src/linux_abi/vfs/fd_table.h"
 #include "src/linux_abi/vfs/generated_file.h"
@@ -71,8 +72,7 @@ ErrnoOr<std::shared_ptr<OpenFile>> FileSystem::OpenOnce(const Place& base, std::
     const ErrnoOr<Spot> directory = Walk(base, path, Last::kFollow, resolve);
     if (!directory.ok()) return directory.error();
     if (!S_ISDIR(directory->mode())) return Errno{ENOTDIR};
-    if (directory->on_host()) return Errno{EOPNOTSUPP};
-    return CreateUnnamed(mode & ~umask_);
+    return CreateTemporary(*directory, flags, mode & ~umask_);
   }
   if ((flags & O_CREAT) == 0) {
     ErrnoOr<Spot> spot = Walk(base, path, follow ? Last::kFollow : Last::kNoFollow, resolve);
@@ -85,7 +85,8 @@ ErrnoOr<std::shared_ptr<OpenFile>> FileSystem::OpenOnce(const Place& base, std::
       Walk(base, path, follow && !exclusive ? Last::kParentFollow : Last::kParent, resolve);
   if (!parent.ok()) return parent.error();
   if (parent->file != nullptr) return Reopen(parent->file, flags);
-  if (!parent->has_plain_name() || parent->trailing_slash) return Errno{EISDIR};
+  if (!parent->has_plain_name()) return Errno{exclusive ? EEXIST : EISDIR};
+  if (parent->trailing_slash) return Errno{EISDIR};
   ErrnoOr<Spot> found = LookUp(*parent);
   if (found.ok()) {
     if (exclusive) return Errno{EEXIST};
@@ -184,13 +185,42 @@ ErrnoOr<std::shared_ptr<OpenFile>> FileSystem::CreateFile(const Spot& parent, in
     return std::shared_ptr<OpenFile>(
         std::make_shared<HostFile>(context_, folder, std::move(path), *std::move(fd), flags));
   }
-  if (parent.place.anchor()->closed) return Errno{EACCES};
+  if (parent.place.anchor()->closed) {
+    // In /proc a name that is not there cannot be there.
+    const ErrnoOr<std::string> path = parent.place.anchor()->Path();
+    return Errno{path.ok() && path->starts_with("/sys") ? EACCES : ENOENT};
+  }
   ErrnoOr<std::shared_ptr<MemoryNode>> node =
       MemoryNode::Create(context_, S_IFREG | (mode & 07777));
   if (!node.ok()) return node.error();
   const std::int64_t added = parent.place.anchor()->Add(parent.name, *node);
   if (added < 0) return ToErrno(added);
   return std::shared_ptr<OpenFile>(std::make_shared<MemoryFile>(context_, *std::move(node), flags));
+}
+
+ErrnoOr<std::shared_ptr<OpenFile>> FileSystem::CreateTemporary(const Spot& directory, int flags,
+                                                               mode_t mode) {
+  if (!directory.on_host()) {
+    if (directory.place.anchor()->closed) return Errno{EOPNOTSUPP};
+    ErrnoOr<std::shared_ptr<MemoryNode>> node =
+        MemoryNode::Create(context_, S_IFREG | (mode & 07777));
+    if (!node.ok()) return node.error();
+    (*node)->nameable = (flags & O_EXCL) == 0;
+    (*node)->name = absl::StrFormat("#%d", (*node)->inode);
+    return std::shared_ptr<OpenFile>(
+        std::make_shared<MemoryFile>(context_, *std::move(node), flags));
+  }
+  const std::shared_ptr<HostFolder>& folder = directory.place.folder();
+  const std::int64_t permitted = folder->Permit(directory.place.HostPath(), /*write=*/true);
+  if (permitted < 0) return ToErrno(permitted);
+  ErrnoOr<UniqueFd> fd = CreateUnnamedHostFile(directory.host.fd.get(), flags, mode);
+  if (!fd.ok()) return fd.error();
+  struct stat status {};
+  if (::fstat(fd->get(), &status) != 0) return Errno{errno};
+  std::string path =
+      directory.place.Child(absl::StrFormat("#%d (deleted)", status.st_ino)).HostPath();
+  return std::shared_ptr<OpenFile>(
+      std::make_shared<HostFile>(context_, folder, std::move(path), *std::move(fd), flags));
 }
 
 std::shared_ptr<OpenFile> FileSystem::Handle(Spot spot, int flags, bool brief) {

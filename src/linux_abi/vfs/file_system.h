@@ -75,7 +75,7 @@ class FileSystem {
   std::int64_t MakeSymbolicLink(std::string_view target, const Place& base, std::string_view path);
   std::int64_t Link(const Place& from_base, std::string_view from, const Place& to_base,
                     std::string_view to, bool follow);
-  /// A second name for an open file that still has one (linkat with AT_EMPTY_PATH).
+  /// A name for an open file that still has one or was made without (linkat with AT_EMPTY_PATH).
   std::int64_t LinkOpenFile(const OpenFile& file, const Place& to_base, std::string_view to);
   std::int64_t Remove(const Place& base, std::string_view path, bool directory);
   /// `flags`: RENAME_NOREPLACE or RENAME_EXCHANGE.
@@ -110,6 +110,8 @@ class FileSystem {
   ErrnoOr<std::shared_ptr<OpenFile>> OpenMemoryNode(const Spot& spot, int flags);
   ErrnoOr<std::shared_ptr<OpenFile>> OpenHostFile(const Spot& spot, int flags);
   ErrnoOr<std::shared_ptr<OpenFile>> CreateFile(const Spot& parent, int flags, mode_t mode);
+  /// O_TMPFILE.
+  ErrnoOr<std::shared_ptr<OpenFile>> CreateTemporary(const Spot& directory, int flags, mode_t mode);
   /// `brief`: nobody keeps it longer than one call.
   std::shared_ptr<OpenFile> Handle(Spot spot, int flags, bool brief = false);
   /// 0 when a name may be made at `parent`: a valid one, not there yet, in a writable folder.

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "src/linux_abi/vfs/file_system.h"
+#include "src/linux_abi/vfs/host_file.h"
 #include "src/linux_abi/vfs/memory_file.h"
 
 namespace waxvm::linux_abi {
@@ -42,7 +43,11 @@ std::int64_t FileSystem::CheckCreatable(const Spot& parent, bool directory) {
   if (found.ok()) return -EEXIST;
   if (found.error().number != ENOENT) return found.result();
   if (parent.trailing_slash && !directory) return -ENOENT;
-  if (parent.place.rest().empty() && parent.place.anchor()->closed) return -EACCES;
+  if (parent.place.rest().empty() && parent.place.anchor()->closed) {
+    // In /proc a name that is not there cannot be there.
+    const ErrnoOr<std::string> path = parent.place.anchor()->Path();
+    return path.ok() && path->starts_with("/sys") ? -EPERM : -ENOENT;
+  }
   return Permit(parent);
 }
 
@@ -131,16 +136,26 @@ std::int64_t FileSystem::Link(const Place& from_base, std::string_view from, con
 
 std::int64_t FileSystem::LinkOpenFile(const OpenFile& file, const Place& to_base,
                                       std::string_view to) {
-  const auto* memory_file = dynamic_cast<const MemoryFile*>(&file);
-  if (memory_file == nullptr) return -EXDEV;
   const ErrnoOr<Spot> target = Walk(to_base, to, Last::kParent);
   if (!target.ok()) return target.result();
   const std::int64_t creatable = CheckCreatable(*target, /*directory=*/false);
   if (creatable < 0) return creatable;
-  if (target->on_host()) return -EXDEV;
+  if (target->on_host()) {
+    const auto* host_file = dynamic_cast<const HostFile*>(&file);
+    if (host_file == nullptr) return file.directory() != nullptr ? -EPERM : -EXDEV;
+    return host_file->LinkInto(*target->place.folder(), target->host.fd.get(), target->name);
+  }
+  const auto* memory_file = dynamic_cast<const MemoryFile*>(&file);
+  if (memory_file == nullptr) return file.directory() != nullptr ? -EPERM : -EXDEV;
   const std::shared_ptr<MemoryNode>& node = memory_file->node();
   if (node->is_directory() || node->fixed) return -EPERM;
-  return target->place.anchor()->Add(target->name, node);
+  // What lost its last name stays without; memory of memfd_create is in no file system at all.
+  if (node->links_to_this == 0 && !node->nameable) {
+    return node->name.starts_with("memfd:") ? -EXDEV : -ENOENT;
+  }
+  const std::int64_t added = target->place.anchor()->Add(target->name, node);
+  if (added == 0) node->nameable = false;
+  return added;
 }
 
 std::int64_t FileSystem::Remove(const Place& base, std::string_view path, bool directory) {
@@ -166,6 +181,7 @@ std::int64_t FileSystem::Remove(const Place& base, std::string_view path, bool d
 std::int64_t FileSystem::RemoveNode(const Spot& parent, bool directory) {
   MemoryNode& holder = *parent.place.anchor();
   const std::shared_ptr<MemoryNode> node = holder.Find(parent.name);
+  if (holder.closed) return -EPERM;
   if (node->fixed) return -EBUSY;
   if (directory && !node->is_empty()) return -ENOTEMPTY;
   holder.Remove(parent.name);

@@ -100,11 +100,18 @@ std::int64_t HostFile::Allocate(int mode, std::uint64_t offset, std::uint64_t by
       ::fallocate(fd_.get(), mode, static_cast<off_t>(offset), static_cast<off_t>(bytes)));
 }
 
-std::int64_t HostFile::Sync() { return Result(::fsync(fd_.get())); }
+std::int64_t HostFile::Sync() {
+  if (!path_only()) return Result(::fsync(fd_.get()));
+  // A directory is known by an O_PATH descriptor, which cannot be synced.
+  const UniqueFd directory(::openat(fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory.valid()) return errno == EMFILE ? -ENFILE : -errno;
+  return Result(::fsync(directory.get()));
+}
 
 std::int64_t HostFile::SetMode(mode_t mode) {
   const std::int64_t permitted = folder_->Permit(path_, /*write=*/true);
   if (permitted < 0) return permitted;
+  if (!path_only()) return Result(::fchmod(fd_.get(), mode & 0777));
   struct stat status {};
   if (::fstat(fd_.get(), &status) != 0) return -errno;
   if (S_ISLNK(status.st_mode)) return -EOPNOTSUPP;
@@ -184,6 +191,18 @@ ErrnoOr<std::shared_ptr<OpenFile>> HostFile::Reopen(int flags) {
   if (cut && ::ftruncate(fd.get(), 0) != 0) return Errno{errno};
   return std::shared_ptr<OpenFile>(
       std::make_shared<HostFile>(context_, folder_, path_, std::move(fd), flags));
+}
+
+std::int64_t HostFile::LinkInto(const HostFolder& folder, int directory,
+                                const std::string& name) const {
+  if (folder_.get() != &folder) return -EXDEV;
+  // The new name gives the access that the old one would.
+  const std::int64_t permitted = folder_->Permit(path_, /*write=*/true);
+  if (permitted < 0) return permitted;
+  // With AT_EMPTY_PATH the host would ask for a capability.
+  std::array<char, 32> self{};
+  std::snprintf(self.data(), self.size(), "/proc/self/fd/%d", fd_.get());
+  return Result(::linkat(AT_FDCWD, self.data(), directory, name.c_str(), AT_SYMLINK_FOLLOW));
 }
 
 ErrnoOr<std::string> HostFile::ReadLink() const { return ReadHostLink(fd_.get()); }

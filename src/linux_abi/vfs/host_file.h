@@ -52,6 +52,9 @@ class HostFile final : public SeekableFile {
                                          struct flock& lock) override;
   ErrnoOr<std::string> Path() const override { return folder_->GuestPath(path_); }
   ErrnoOr<std::shared_ptr<OpenFile>> Reopen(int flags) override;
+  /// Gives it one more name, in an open directory of `folder`. Errors: EXDEV for another folder
+  /// than its own, ENOENT once it lost its last name.
+  std::int64_t LinkInto(const HostFolder& folder, int directory, const std::string& name) const;
 
  protected:
   std::int64_t Size() const override;

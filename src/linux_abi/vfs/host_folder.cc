@@ -65,6 +65,14 @@ ErrnoOr<UniqueFd> CreateHostFile(int directory, const std::string& name, int fla
   return fd;
 }
 
+ErrnoOr<UniqueFd> CreateUnnamedHostFile(int directory, int flags, mode_t mode) {
+  flags = (flags & (O_ACCMODE | O_SYNC | O_EXCL)) | O_TMPFILE | O_CLOEXEC;
+  UniqueFd fd(OpenBeneath(directory, ".", flags, kResolve, mode & 0777));
+  if (!fd.valid()) return LastErrno();
+  if (::fchmod(fd.get(), mode & 0777) != 0) return LastErrno();
+  return fd;
+}
+
 std::int64_t MakeHostDirectory(int directory, const std::string& name, mode_t mode) {
   if (::mkdirat(directory, name.c_str(), mode & 0777) != 0) return -errno;
   const UniqueFd made(OpenBeneath(directory, name.c_str(),

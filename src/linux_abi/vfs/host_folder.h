@@ -84,6 +84,8 @@ ErrnoOr<std::string> ReadHostLink(int fd);
 /// set-user-id, set-group-id or sticky bits, which would count on the host.
 std::int64_t MakeHostDirectory(int directory, const std::string& name, mode_t mode);
 ErrnoOr<UniqueFd> CreateHostFile(int directory, const std::string& name, int flags, mode_t mode);
+/// The same without a name: O_TMPFILE. Errors: EOPNOTSUPP where the host's file system has none.
+ErrnoOr<UniqueFd> CreateUnnamedHostFile(int directory, int flags, mode_t mode);
 
 /// Hides what the host's accounts are called: its own user is the guest's root, others nobody.
 void TranslateOwner(struct stat& status);

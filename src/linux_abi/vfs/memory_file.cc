@@ -2,6 +2,7 @@
 #include "src/linux_abi/vfs/memory_file.h"
 
 #include <linux/magic.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -22,6 +23,17 @@ std::int64_t MemoryFile::PWrite(std::span<const std::byte> from, std::uint64_t o
   const std::int64_t n = node_->contents.Write(offset, from);
   if (n > 0) node_->TouchContents();
   return n;
+}
+
+std::int64_t MemoryFile::Seek(std::int64_t offset, int whence) {
+  if (whence != SEEK_DATA && whence != SEEK_HOLE) return SeekableFile::Seek(offset, whence);
+  const SparseBytes& contents = node_->contents;
+  const auto start = static_cast<std::uint64_t>(offset);
+  if (offset < 0 || start >= contents.size()) return -ENXIO;
+  const bool data = whence == SEEK_DATA;
+  const std::uint64_t found = data ? contents.FindData(start) : contents.FindHole(start);
+  if (data && found >= contents.size()) return -ENXIO;
+  return SeekWithin(static_cast<std::int64_t>(found), SEEK_SET, 0);
 }
 
 std::int64_t MemoryFile::Stat(struct stat& status) const {

@@ -25,6 +25,7 @@ class MemoryFile : public SeekableFile {
 
   std::int64_t PRead(std::span<std::byte> to, std::uint64_t offset) override;
   std::int64_t PWrite(std::span<const std::byte> from, std::uint64_t offset) override;
+  std::int64_t Seek(std::int64_t offset, int whence) override;
   std::int64_t Stat(struct stat& status) const override;
   std::int64_t StatFs(struct statfs& status) const override;
   std::int64_t Truncate(std::uint64_t bytes) override;

@@ -9,6 +9,7 @@
 #include "src/base/strings.h"
 #include "src/linux_abi/vfs/fd_table.h"
 #include "src/linux_abi/vfs/proc_nodes.h"
+#include "src/linux_abi/vfs/program_file.h"
 
 namespace waxvm::linux_abi {
 namespace {
@@ -53,6 +54,20 @@ Sizes SizesOf(const std::string& maps) {
   return sizes;
 }
 
+std::string SignalLines(const ProcessView& view, std::int32_t thread) {
+  const SignalsView signals = view.Signals(thread);
+  std::string text = absl::StrFormat("SigQ:\t%d/%d\n", signals.queued, view.max_queued_signals());
+  const auto line = [&text](std::string_view name, std::uint64_t set) {
+    text += absl::StrFormat("%s:\t%016x\n", name, set);
+  };
+  line("SigPnd", signals.pending);
+  line("ShdPnd", signals.process_pending);
+  line("SigBlk", signals.blocked);
+  line("SigIgn", signals.ignored);
+  line("SigCgt", signals.caught);
+  return text;
+}
+
 std::string Status(const VfsContext& context, const ProcessView& view, std::int32_t thread) {
   const Sizes sizes = SizesOf(view.Maps());
   const std::uint64_t used = context.account.used_bytes() / 1024;
@@ -79,8 +94,8 @@ std::string Status(const VfsContext& context, const ProcessView& view, std::int3
   line("VmPTE", 0);
   line("VmSwap", 0);
   text += absl::StrFormat("Threads:\t%d\n", view.thread_ids().size());
-  return text +
-         "SigQ:\t0/0\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\n"
+  return text + SignalLines(view, thread) +
+         "CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\n"
          "CapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\n"
          "NoNewPrivs:\t1\nSeccomp:\t0\nCpus_allowed:\t1\nCpus_allowed_list:\t0\n"
          "Mems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t0\n"
@@ -88,12 +103,15 @@ std::string Status(const VfsContext& context, const ProcessView& view, std::int3
 }
 
 // Field by field as proc(5) numbers them; what the instance does not count is 0.
-std::string StatLine(const VfsContext& context, const ProcessView& view, std::int32_t thread) {
+std::string StatLine(const VfsContext& context, const ProcessView& view, std::int32_t thread,
+                     std::chrono::nanoseconds cpu_time) {
+  constexpr std::chrono::milliseconds kTick(10);
   constexpr std::size_t kFields = 52;
   std::array<std::uint64_t, kFields + 1> field{};
   field[4] = 1;  // parent
   field[5] = field[6] = static_cast<std::uint64_t>(view.pid());
-  field[18] = 20;  // priority
+  field[14] = static_cast<std::uint64_t>(cpu_time / kTick);  // all of it in user mode
+  field[18] = 20;                                            // priority
   field[20] = view.thread_ids().size();
   field[23] = SizesOf(view.Maps()).all;
   field[24] = context.account.used_bytes() / kPageBytes;
@@ -220,6 +238,22 @@ std::string DescriptorInfo(ProcessView& view, std::uint64_t fd) {
                          status.st_ino);
 }
 
+/// /proc/self/exe: the program itself, wherever its name leads.
+class ProgramLink final : public NodeSource {
+ public:
+  ProgramLink(VfsContext& context, ProcessView& view)
+      : context_(context), view_(view), inode_(++context.last_inode) {}
+  ErrnoOr<std::string> Text() override { return view_.Executable(); }
+  std::shared_ptr<OpenFile> LinkedFile() override {
+    return std::make_shared<ProgramFile>(context_, view_.Executable(), inode_, O_PATH);
+  }
+
+ private:
+  VfsContext& context_;
+  ProcessView& view_;
+  std::uint64_t inode_;
+};
+
 /// A directory whose names are numbers that come and go.
 class NumberedDirectory : public NodeSource {
  public:
@@ -299,6 +333,9 @@ class ThreadDirectory final : public NumberedDirectory {
     auto fill = [&context = context(), &view = view_, thread](MemoryNode& node) {
       DirectoryBuilder directory(context, node.shared_from_this());
       FillCommon(context, view, directory, thread);
+      directory.File("stat", [&context, &view, thread]() -> ErrnoOr<std::string> {
+        return StatLine(context, view, thread, view.ThreadTime(thread));
+      });
     };
     builder.Node(name, S_IFDIR | 0555, std::make_shared<FilledLater>(std::move(fill)));
   }
@@ -318,7 +355,6 @@ void FillCommon(VfsContext& context, ProcessView& view, DirectoryBuilder& self,
         return 0;
       });
   self.File("status", [&, thread]() -> Text { return Status(context, view, thread); });
-  self.File("stat", [&, thread]() -> Text { return StatLine(context, view, thread); });
   self.File("statm", [&]() -> Text { return StatM(context, view); });
   self.File("maps", [&view]() -> Text { return view.Maps(); });
   self.File("cmdline", [&context]() -> Text { return Joined(context.spec.arguments); });
@@ -338,7 +374,7 @@ void FillCommon(VfsContext& context, ProcessView& view, DirectoryBuilder& self,
   self.File(
       "oom_score_adj", []() -> Text { return std::string("0\n"); },
       [](std::string_view) -> std::int64_t { return 0; });
-  self.Link("exe", [&view]() -> Text { return view.Executable(); });
+  self.Node("exe", S_IFLNK | 0777, std::make_shared<ProgramLink>(context, view));
   self.Link("root", "/");
   self.Link("cwd", [&view]() -> Text { return view.WorkingDirectory(); });
   self.Directory("fd", std::make_shared<DescriptorDirectory>(context, view, /*info=*/false));
@@ -350,6 +386,9 @@ void FillCommon(VfsContext& context, ProcessView& view, DirectoryBuilder& self,
 void FillProcSelf(VfsContext& context, ProcessView& view, MemoryNode& directory) {
   DirectoryBuilder self(context, directory.shared_from_this());
   FillCommon(context, view, self, view.pid());
+  self.File("stat", [&context, &view]() -> ErrnoOr<std::string> {
+    return StatLine(context, view, view.pid(), view.ProcessTime());
+  });
   self.Directory("task", std::make_shared<ThreadDirectory>(context, view));
   DirectoryBuilder net = self.Directory("net");
   net.File("unix", "Num       RefCount Protocol Flags    Type St Inode Path\n");

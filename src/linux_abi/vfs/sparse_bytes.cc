@@ -119,6 +119,33 @@ std::int64_t SparseBytes::Punch(std::uint64_t offset, std::uint64_t bytes) {
   return result < 0 ? result : ZeroWithinPage(last * kPageBytes, end);
 }
 
+std::uint64_t SparseBytes::FindData(std::uint64_t offset) const {
+  std::uint64_t index = offset / kPageBytes;
+  auto page = pages_.lower_bound(index);
+  for (; page != pages_.end() && page->first == index && page->second == nullptr; ++page) ++index;
+  const bool exists = index < LowerPages() || (page != pages_.end() && page->first == index);
+  if (!exists && page == pages_.end()) return size_;
+  if (!exists) index = page->first;
+  return std::min(size_, std::max(offset, index * kPageBytes));
+}
+
+std::uint64_t SparseBytes::FindHole(std::uint64_t offset) const {
+  std::uint64_t index = offset / kPageBytes;
+  auto page = pages_.lower_bound(index);
+  while (true) {
+    if (page != pages_.end() && page->first == index) {
+      if (page->second == nullptr) break;
+      ++index;
+      ++page;
+    } else if (index < LowerPages()) {
+      index = page != pages_.end() ? std::min(page->first, LowerPages()) : LowerPages();
+    } else {
+      break;
+    }
+  }
+  return std::min(size_, std::max(offset, index * kPageBytes));
+}
+
 std::int64_t SparseBytes::ZeroWithinPage(std::uint64_t start, std::uint64_t end) {
   if (start >= end) return 0;
   const std::uint64_t index = start / kPageBytes;

@@ -42,6 +42,11 @@ class SparseBytes {
   /// Cuts or extends by a hole. Returns 0 or -EFBIG.
   std::int64_t Resize(std::uint64_t bytes);
 
+  /// Where the first page at or behind `offset` begins that exists, or that does not; `offset`
+  /// where it is within such a page, size() where there is none.
+  std::uint64_t FindData(std::uint64_t offset) const;
+  std::uint64_t FindHole(std::uint64_t offset) const;
+
   /// Makes the range read as zeroes and frees whole pages of it. Returns 0 or -ENOSPC, which only
   /// a file with something below can meet.
   std::int64_t Punch(std::uint64_t offset, std::uint64_t bytes);

@@ -43,6 +43,22 @@ TEST(SparseBytes, WritesAcrossPagesAndReadsHolesAsZeroes) {
   EXPECT_EQ(ReadText(bytes, kPageBytes * 3 - 4, 100), std::string("\0\0abcd", 6));
 }
 
+TEST(SparseBytes, FindsDataAndHoles) {
+  MemoryAccount account(1 << 20);
+  SparseBytes bytes(account);
+  EXPECT_EQ(bytes.FindData(0), 0u) << "nothing is there";
+  ASSERT_EQ(bytes.Write(kPageBytes * 3, Bytes("abc")), 3);
+  ASSERT_EQ(bytes.Write(kPageBytes * 4 + 5, Bytes("abc")), 3);
+  ASSERT_EQ(bytes.Resize(kPageBytes * 9), 0);
+  EXPECT_EQ(bytes.FindData(0), kPageBytes * 3);
+  EXPECT_EQ(bytes.FindData(kPageBytes * 3 + 7), kPageBytes * 3 + 7);
+  EXPECT_EQ(bytes.FindData(kPageBytes * 5), bytes.size());
+  EXPECT_EQ(bytes.FindHole(7), 7u);
+  EXPECT_EQ(bytes.FindHole(kPageBytes * 3 + 7), kPageBytes * 5);
+  ASSERT_EQ(bytes.Resize(kPageBytes * 4 + 6), 0);
+  EXPECT_EQ(bytes.FindHole(kPageBytes * 3), bytes.size());
+}
+
 TEST(SparseBytes, NothingCutOffComesBack) {
   MemoryAccount account(1 << 20);
   SparseBytes bytes(account);
@@ -103,6 +119,13 @@ void CompareWithAPlainBuffer(SparseBytes& bytes, std::string model) {
     }
     ASSERT_EQ(bytes.size(), model.size());
     ASSERT_EQ(ReadText(bytes, 0, model.size()), model) << "after step " << step;
+    if (offset >= model.size()) continue;
+    const auto is_zero = [&model](std::uint64_t start, std::uint64_t end) {
+      return model.substr(start, end - start).find_first_not_of('\0') == std::string::npos;
+    };
+    ASSERT_TRUE(is_zero(offset, bytes.FindData(offset))) << "after step " << step;
+    const std::uint64_t hole = bytes.FindHole(offset);
+    ASSERT_TRUE(is_zero(hole, (hole / kPageBytes + 1) * kPageBytes)) << "after step " << step;
   }
 }
 
