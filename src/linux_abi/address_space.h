@@ -220,6 +220,7 @@ class AddressSpace {
   FaultResult FillRun(std::uint64_t start, std::uint64_t end, Areas::iterator area);
   /// The end of what the file has pages for within the area; at most the area's own.
   static std::uint64_t FileEnd(const Areas::value_type& area);
+  static std::uint64_t FileEnd(const Areas::value_type& area, std::int64_t size);
   /// Runs `attempt` again after taking back pages that nobody touched, if it fails for want of
   /// memory and that gained enough.
   template <typename Attempt>

@@ -51,10 +51,12 @@ void AddressSpace::RefreshFile(const FileIdentity& identity, std::uint64_t start
   const auto known = shared_files_.find(identity);
   if (known == shared_files_.end()) return;
   SharedFile& file = *known->second;
+  // Looked at once: where the host's processes make the file longer in between, a page that is
+  // given back here must not stay mapped.
   const std::int64_t size = file.source().Size();
   if (size < 0) return;
   ForEachMappingOf(file, [&](std::uint64_t area_start, Area& area) {
-    const std::uint64_t file_end = FileEnd({area_start, area});
+    const std::uint64_t file_end = FileEnd({area_start, area}, size);
     if (file_end < area.end) mapper_.Unmap(file_end, area.end - file_end);
   });
   file.Reload(static_cast<std::uint64_t>(size), start, end);

@@ -99,8 +99,11 @@ AddressSpace::FaultResult AddressSpace::PopulateAnonymous(std::uint64_t address,
 }
 
 std::uint64_t AddressSpace::FileEnd(const Areas::value_type& entry) {
+  return FileEnd(entry, entry.second.source->Size());
+}
+
+std::uint64_t AddressSpace::FileEnd(const Areas::value_type& entry, std::int64_t size) {
   const auto& [start, area] = entry;
-  const std::int64_t size = area.source->Size();
   if (size < 0) return start;
   const auto end = PageCeil(static_cast<std::uint64_t>(size));
   if (!end || *end <= area.offset) return start;

@@ -17,13 +17,19 @@ using std::chrono::nanoseconds;
 
 // Linux gives a thread a kernel stack and a task structure; this is what it costs here, registers
 // included.
-constexpr std::uint64_t kThreadBytes = sizeof(Thread) + sizeof(ExtendedState) + 512;
+constexpr std::uint64_t kThreadBytes =
+    sizeof(Thread) + sizeof(ExtendedState) + SignalQueue::kPrepaid * sizeof(siginfo_t) + 512;
 constexpr std::uint64_t kDefaultProcesses = 256;
 constexpr std::int32_t kMaxThreadId = 4'000'000;
 // How often files of the host are looked at while other threads keep the vCPU busy.
 constexpr nanoseconds kHostFilePeriod = std::chrono::milliseconds(2);
 // How soon to try again after a stub was found in the way.
 constexpr nanoseconds kStubPeriod = std::chrono::microseconds(200);
+// Signals and calls that are due while one is let run are seen to at once, this many times over.
+// Entering a handler takes the host longer than some timers' periods, and a signal stack can be
+// placed so that frames lie over each other: without a bound such a guest would never be entered
+// again, and nobody would look at its limits.
+constexpr int kMaxRounds = 8;
 
 bool IsRestart(std::int64_t result) {
   return result == kRestart || result == kRestartWithoutHandler;
@@ -136,6 +142,8 @@ std::optional<std::int64_t> Scheduler::Serve(std::uint64_t number,
   thread.call = PendingCall{.number = number, .arguments = arguments};
   const std::int32_t id = thread.id;
   Try(thread);
+  // The answer of a host call goes into the registers when it comes; nothing else may.
+  if (process_.pending_host_call()) live_->unsettled.reset();
   if (over()) return std::nullopt;
   const bool simple = live_ == &thread && !thread.asleep && thread.unsettled &&
                       !IsRestart(*thread.unsettled) && !thread.saved_mask;
@@ -210,12 +218,15 @@ void Scheduler::ArmInterrupt(nanoseconds now) {
       watched.file->AddHostDescriptors(descriptors);
     if (!descriptors.empty()) when = Earlier(when, now + kHostFilePeriod);
   }
+  // Something was left for the next time.
+  if (changed_) when = Earlier(when, now + kStubPeriod);
   process_.host().InterruptAt(when);
 }
 
 void Scheduler::Reschedule() {
   const bool movable = live_ == nullptr || process_.host().AtUserMode();
   nanoseconds now = process_.host().Now();
+  int rounds = 0;
   while (!over()) {
     changed_ = false;
     process_.timers().Fire();
@@ -244,7 +255,7 @@ void Scheduler::Reschedule() {
       }
       Enter(*next, now);
       if (over()) return;
-      if (live_ != nullptr && !changed_) break;
+      if (live_ != nullptr && (!changed_ || ++rounds == kMaxRounds)) break;
     } else if (!Idle(now)) {
       break;  // the run is being ended: the guest does not go on
     }

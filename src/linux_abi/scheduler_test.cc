@@ -14,14 +14,19 @@
 
 #include <cerrno>
 #include <chrono>
+#include <memory>
+#include <string>
 
 #include "src/linux_abi/testing/fake_process.h"
+#include "waxvm/abi/host_call.h"
 
 namespace waxvm::linux_abi {
 namespace {
 
 using std::chrono::nanoseconds;
 using std::chrono_literals::operator""ms;
+using std::chrono_literals::operator""s;
+using std::chrono_literals::operator""us;
 
 constexpr std::uint64_t kThreadFlags =
     CLONE_THREAD | CLONE_VM | CLONE_SIGHAND | CLONE_FS | CLONE_FILES;
@@ -326,6 +331,7 @@ TEST_F(SchedulerTest, InterruptedCallsRestartOrNot) {
 }
 
 TEST_F(SchedulerTest, InterruptedSleepSaysWhatIsLeft) {
+  fake_.spec.clock = std::make_shared<FakeClock>();
   SetHandler(SIGALRM, SA_RESTART);
   const itimerval soon{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_usec = 1000}};
   ASSERT_EQ(Call(SYS_setitimer, ITIMER_REAL, fake_.PutObject(soon), 0), 0);
@@ -399,7 +405,93 @@ TEST_F(SchedulerTest, FaultGoesToItsHandlerOrEndsTheProcess) {
   EXPECT_TRUE(fake_.process->ending());
 }
 
+TEST_F(SchedulerTest, NoTimerShowsTheTimeWithoutTheClock) {
+  const SignalSet mask = SignalBit(SIGALRM);
+  ASSERT_EQ(Call(SYS_rt_sigprocmask, SIG_BLOCK, fake_.PutObject(mask), 0, 8), 0);
+  ASSERT_EQ(Call(SYS_timer_create, CLOCK_MONOTONIC, 0, kWord), 0);
+  const auto id = static_cast<int>(Word(kWord));
+  const itimerspec period{.it_interval = {.tv_sec = 0, .tv_nsec = 1'000'000},
+                          .it_value = {.tv_sec = 5, .tv_nsec = 0}};
+  const itimerval interval{.it_interval = {}, .it_value = {.tv_sec = 5, .tv_usec = 0}};
+  ASSERT_EQ(Call(SYS_timer_settime, id, 0, fake_.PutObject(period), 0), 0);
+  for (const int which : {ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF})
+    ASSERT_EQ(Call(SYS_setitimer, which, fake_.PutObject(interval), 0), 0);
+  fake_.host.now += 1234ms;
+  fake_.host.cpu_time += 1234ms;
+  EXPECT_EQ(Call(SYS_timer_gettime, id, kWord), 0);
+  EXPECT_EQ(fake_.Object<itimerspec>(kWord).it_value.tv_sec, 5);
+  for (const int which : {ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF}) {
+    EXPECT_EQ(Call(SYS_getitimer, which, kWord), 0);
+    EXPECT_EQ(fake_.Object<itimerval>(kWord).it_value.tv_sec, 5);
+  }
+  EXPECT_EQ(Call(SYS_alarm, 0), 5);
+  fake_.host.now += 5s;
+  fake_.process->Tick();
+  fake_.host.now += 5s;
+  fake_.process->Tick();
+  EXPECT_EQ(Call(SYS_timer_getoverrun, id), 0);
+}
+
+TEST_F(SchedulerTest, InterruptedSleepHidesTheTimeWithoutTheClock) {
+  SetHandler(SIGALRM);
+  const itimerval soon{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_usec = 1000}};
+  ASSERT_EQ(Call(SYS_setitimer, ITIMER_REAL, fake_.PutObject(soon), 0), 0);
+  const timespec time{.tv_sec = 0, .tv_nsec = 5'000'000};
+  Call(SYS_nanosleep, fake_.PutObject(time), kWord);
+  EXPECT_EQ(fake_.host.registers.rip, kHandler);
+  EXPECT_EQ(fake_.Object<timespec>(kWord).tv_nsec, 5'000'000);
+}
+
+// A signal stack around the end of the address space: every frame lies over the one before, so no
+// stack ever fills up, while each takes longer to enter than the timer's period.
+TEST_F(SchedulerTest, SignalsThatComeFasterThanTheyAreHandledDoNotHoldTheHost) {
+  struct {
+    std::uint64_t address, flags, bytes;
+  } stack{~std::uint64_t{0} - 0xffff, 0, kWord + 0x8000 + 0x10000};
+  ASSERT_EQ(Call(SYS_sigaltstack, fake_.PutObject(stack), 0), 0);
+  SetHandler(SIGALRM, SA_ONSTACK | SA_NODEFER);
+  const itimerval period{.it_interval = {.tv_sec = 0, .tv_usec = 50},
+                         .it_value = {.tv_sec = 0, .tv_usec = 50}};
+  ASSERT_EQ(Call(SYS_setitimer, ITIMER_REAL, fake_.PutObject(period), 0), 0);
+  fake_.host.save_takes = 100us;
+  fake_.host.now += 1ms;
+  fake_.process->Tick();
+  EXPECT_FALSE(fake_.process->ending());
+  EXPECT_EQ(fake_.host.registers.rip, kHandler);
+  EXPECT_LT(fake_.host.saves, 50) << "the guest runs, and its limits are looked at";
+  ASSERT_TRUE(fake_.host.interrupt_at.has_value());
+}
+
+TEST_F(SchedulerTest, QueuedSignalsArePaidFor) {
+  const SignalSet mask = SignalBit(40);
+  ASSERT_EQ(Call(SYS_rt_sigprocmask, SIG_BLOCK, fake_.PutObject(mask), 0, 8), 0);
+  const std::uint64_t before = fake_.account.used_bytes();
+  for (std::size_t i = 0; i < SignalQueue::kMaxQueued; ++i)
+    ASSERT_EQ(Call(SYS_kill, Process::kPid, 40), 0);
+  EXPECT_GE(fake_.account.used_bytes() - before, SignalQueue::kMaxQueued * sizeof(siginfo_t));
+  const SignalAction ignore{.handler = 1};
+  ASSERT_EQ(Call(SYS_rt_sigaction, 40, fake_.PutObject(ignore), 0, 8), 0);
+  EXPECT_EQ(fake_.account.used_bytes(), before);
+}
+
+TEST_F(SchedulerTest, AnswerOfAHostCallIsGivenOnce) {
+  StartThread(0x5000);
+  struct waxvm_host_call call {};
+  call.version = WAXVM_HOST_CALL_VERSION;
+  call.name = kWord;
+  call.name_bytes = 1;
+  EXPECT_EQ(Call(WAXVM_HOST_CALL_NUMBER, fake_.PutObject(call)), FakeProcess::kEnded);
+  ASSERT_TRUE(fake_.process->pending_host_call());
+  EXPECT_EQ(fake_.process->CompleteHostCall(std::string()), 0);
+  fake_.host.registers.rax = 1234;
+  PassSlice();
+  PassSlice();
+  ASSERT_EQ(Live(), Process::kPid);
+  EXPECT_EQ(Rax(), 1234) << "what the guest has in the register by then";
+}
+
 TEST_F(SchedulerTest, TimerCountsWhatNobodySaw) {
+  fake_.spec.clock = std::make_shared<FakeClock>();
   const SignalSet mask = SignalBit(40);
   ASSERT_EQ(Call(SYS_rt_sigprocmask, SIG_BLOCK, fake_.PutObject(mask), 0, 8), 0);
   struct {

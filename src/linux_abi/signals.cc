@@ -30,10 +30,15 @@ Thread* TargetOf(Process& process, SignalSet bit) {
 
 }  // namespace
 
-bool SignalQueue::Add(const siginfo_t& info) {
+bool SignalQueue::Add(const siginfo_t& info, MemoryAccount& account) {
   const SignalSet bit = SignalBit(info.si_signo);
   if (info.si_signo < kFirstRealTime && (set_ & bit) != 0) return true;  // one is enough
   if (queue_.size() >= kMaxQueued) return false;
+  constexpr std::size_t kPerCharge = 64;
+  if (queue_.size() >= kPrepaid) {
+    const std::uint64_t bytes = (queue_.size() / kPerCharge + 1) * kPerCharge * sizeof info;
+    if (bytes > charge_.bytes() && !charge_.Resize(account, bytes)) return false;
+  }
   queue_.push_back(info);
   set_ |= bit;
   return true;
@@ -48,6 +53,7 @@ std::optional<siginfo_t> SignalQueue::Take(SignalSet wanted) {
   const siginfo_t info = *found;
   const auto after = queue_.erase(found);
   if (std::none_of(after, queue_.end(), is_it)) set_ &= ~SignalBit(signal);
+  if (queue_.empty()) charge_.Reset();
   return info;
 }
 
@@ -55,6 +61,7 @@ void SignalQueue::Discard(int signal) {
   if ((set_ & SignalBit(signal)) == 0) return;
   std::erase_if(queue_, [signal](const siginfo_t& info) { return info.si_signo == signal; });
   set_ &= ~SignalBit(signal);
+  if (queue_.empty()) charge_.Reset();
 }
 
 bool SignalQueue::HasTimer(std::int32_t id) const {
@@ -100,7 +107,8 @@ bool SendSignal(Process& process, Thread* thread, const siginfo_t& info) {
   if (takes && !waited_for && IsIgnored(action, signal)) return true;
   process.scheduler().NoteChange();
   ++process.signals().sent;
-  return (target != nullptr ? target->pending : process.signals().pending).Add(info);
+  return (target != nullptr ? target->pending : process.signals().pending)
+      .Add(info, process.account());
 }
 
 void RaiseFault(Process& process, Thread& thread, const siginfo_t& info, const TrapState& trap,
@@ -108,7 +116,8 @@ void RaiseFault(Process& process, Thread& thread, const siginfo_t& info, const T
   const SignalAction& action = process.signals().action(info.si_signo);
   const bool blocked = (thread.blocked & SignalBit(info.si_signo)) != 0;
   // A fault cannot be waited out: where nobody handles it, it would only come again.
-  if (blocked || action.is_default() || action.is_ignore() || !thread.pending.Add(info)) {
+  if (blocked || action.is_default() || action.is_ignore() ||
+      !thread.pending.Add(info, process.account())) {
     process.End(std::move(fault));
     return;
   }

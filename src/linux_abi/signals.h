@@ -12,6 +12,7 @@
 #include <deque>
 #include <optional>
 
+#include "src/base/memory_account.h"
 #include "src/linux_abi/host.h"
 #include "waxvm/fault.h"
 
@@ -50,9 +51,12 @@ class SignalQueue {
  public:
   /// As RLIMIT_SIGPENDING: stops a guest that blocks a signal and sends it for ever.
   static constexpr std::size_t kMaxQueued = 1024;
+  /// So many are paid for with their thread; a guest that fills the queues of all its threads pays
+  /// for the others.
+  static constexpr std::size_t kPrepaid = 32;
 
-  /// False when the queue is full.
-  bool Add(const siginfo_t& info);
+  /// False when the queue is full or `account` has no room.
+  bool Add(const siginfo_t& info, MemoryAccount& account);
   SignalSet set() const { return set_; }
   /// Takes the most urgent one of `wanted`.
   std::optional<siginfo_t> Take(SignalSet wanted);
@@ -63,6 +67,7 @@ class SignalQueue {
  private:
   SignalSet set_ = 0;
   std::deque<siginfo_t> queue_;
+  MemoryCharge charge_;
 };
 
 /// sigaltstack(2).

@@ -79,8 +79,9 @@ std::int64_t Time(Process& process, const SyscallArguments& a) {
   return seconds;
 }
 
-// Sleeping tells no time, so it needs no grant. `left_address`: where the time that is left goes
-// when a signal ends it.
+// Sleeping needs no grant. `left_address`: where the time that is left goes when a signal ends it;
+// a program that sleeps on would otherwise never be done. It tells how long the sleep was, which
+// two threads can find out without it.
 std::int64_t SleepFor(Process& process, nanoseconds duration, std::uint64_t left_address,
                       std::int64_t interrupted) {
   if (duration <= nanoseconds(0) && process.thread().call.wake == Wake::kNone) return 0;

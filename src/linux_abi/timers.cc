@@ -22,12 +22,15 @@ constexpr nanoseconds kMinInterval = std::chrono::microseconds(50);
 
 }  // namespace
 
+bool Timers::MayShowTime() const { return process_.spec().clock != nullptr; }
+
 nanoseconds Timers::Now(Clock clock) const {
   return clock == Clock::kCpu ? process_.host().CpuTime() : process_.host().Now();
 }
 
 TimerSetting Timers::Left(const Timer& timer) const {
   if (!timer.end) return {.interval = timer.interval};
+  if (!MayShowTime()) return {.left = timer.set_to, .interval = timer.interval};
   // One that is on never says 0, which means off.
   return {.left = std::max(nanoseconds(1), *timer.end - Now(timer.clock)),
           .interval = timer.interval};
@@ -38,6 +41,7 @@ void Timers::Start(Timer& timer, const TimerSetting& setting) {
   timer.interval = setting.interval == nanoseconds(0) ? nanoseconds(0)
                                                       : std::max(setting.interval, kMinInterval);
   timer.end.reset();
+  timer.set_to = setting.left;
   if (setting.left != nanoseconds(0)) {
     const nanoseconds now = Now(timer.clock);
     timer.end = now + std::min(setting.left, nanoseconds::max() - now);
@@ -82,15 +86,17 @@ ErrnoOr<TimerSetting> Timers::Get(std::int32_t id) const {
 
 std::int64_t Timers::Overrun(std::int32_t id) const {
   const auto timer = timers_.find(id);
-  return timer == timers_.end() ? -EINVAL
-                                : std::min<std::int64_t>(timer->second.last_overrun, INT_MAX);
+  if (timer == timers_.end()) return -EINVAL;
+  return MayShowTime() ? std::min<std::int64_t>(timer->second.last_overrun, INT_MAX) : 0;
 }
 
 void Timers::NoteDelivered(siginfo_t& info) {
   const auto timer = timers_.find(info.si_timerid);
   if (timer == timers_.end()) return;
   timer->second.last_overrun = timer->second.overrun;
-  info.si_overrun = static_cast<int>(std::min<std::int64_t>(timer->second.overrun, INT_MAX));
+  // How many periods passed is time.
+  info.si_overrun =
+      MayShowTime() ? static_cast<int>(std::min<std::int64_t>(timer->second.overrun, INT_MAX)) : 0;
 }
 
 TimerSetting Timers::SetInterval(int which, const TimerSetting& setting) {
@@ -146,7 +152,7 @@ void Timers::FireOne(Timer& timer) {
   siginfo_t info = MakeSignalInfo(timer.notification.signal, timer.code);
   if (timer.code == SI_TIMER) {
     info.si_timerid = timer.id;
-    info.si_overrun = static_cast<int>(std::min<std::int64_t>(missed, INT_MAX));
+    info.si_overrun = MayShowTime() ? static_cast<int>(std::min<std::int64_t>(missed, INT_MAX)) : 0;
     static_assert(sizeof info.si_value == sizeof timer.notification.value);
     std::memcpy(&info.si_value, &timer.notification.value, sizeof info.si_value);
   }

@@ -22,7 +22,9 @@ struct TimerSetting {
   std::chrono::nanoseconds interval{0};
 };
 
-/// The timers of a process that send signals: setitimer's three and those of timer_create.
+/// The timers of a process that send signals: setitimer's three and those of timer_create. They run
+/// without the granted clock, but do not show it: what is left stays what was set, and no overrun
+/// is counted.
 /// Thread safety: none. Spec: timer_create(2), setitimer(2).
 class Timers {
  public:
@@ -70,11 +72,13 @@ class Timers {
     std::int32_t id = 0;
     std::optional<std::chrono::nanoseconds> end = {};  ///< on its clock; empty: it is off
     std::chrono::nanoseconds interval{0};
+    std::chrono::nanoseconds set_to{0};  ///< what was left at first
     std::int64_t overrun = 0;       ///< of the signal that waits now
     std::int64_t last_overrun = 0;  ///< of the one delivered last
   };
 
   static std::size_t Index(int which) { return static_cast<std::size_t>(which); }
+  bool MayShowTime() const;
   std::chrono::nanoseconds Now(Clock clock) const;
   TimerSetting Left(const Timer& timer) const;
   void Start(Timer& timer, const TimerSetting& setting);

@@ -69,6 +69,7 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   /// The event that ends a run from outside: stopped, or out of wall or CPU time.
   std::optional<Event> Ended();
   bool OverWallTime() const;
+  bool OverCpuTime();
   std::uint64_t HostHeldBytes() const;
   bool IsRepeating(const vmm::Exit& exit);
 

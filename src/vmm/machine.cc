@@ -298,7 +298,8 @@ void Machine::Start(std::uint64_t instruction_pointer, std::uint64_t stack_point
 
 Exit Machine::Run() {
   // A hypervisor that shadows page tables was told by Revoke; real hardware has a TLB as well.
-  if (pages_.TakeFlushPending() && traits_.kind == VmKind::kHardware) ReturnThroughFlush();
+  if (pages_.TakeFlushPending() && traits_.kind == VmKind::kHardware && !ReturnThroughFlush())
+    pages_.RequestFlush();
   stop_ = Stop::kNowhere;
   const int error = vcpu_.Run();
   kvm_run& run = vcpu_.run();
@@ -376,13 +377,15 @@ Exit Machine::DecodeException(std::uint64_t stub_offset) {
   return exit;
 }
 
-void Machine::ReturnThroughFlush() {
+// False inside a stub, whose way back is not to be changed: the flush waits for the next exit.
+bool Machine::ReturnThroughFlush() {
   const std::byte* way = nullptr;
   switch (stop_) {
     case Stop::kNowhere:
     case Stop::kReplaced:
-      if (AtUserMode()) ReturnThroughFrame();
-      return;
+      if (!AtUserMode()) return false;
+      ReturnThroughFrame();
+      return true;
     case Stop::kSystemCall:
       way = waxvm_stub_flush_syscall;
       break;
@@ -397,6 +400,7 @@ void Machine::ReturnThroughFlush() {
                      synced().regs.rax);
   synced().regs.rip = kStubAddress + StubOffset(way);
   vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+  return true;
 }
 
 // Enters ring 3 by `iretq` from a frame made here, where no exception has left one.

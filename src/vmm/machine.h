@@ -164,7 +164,7 @@ class Machine {
   absl::Status SetUpVcpu(const MachineOptions& options);
   Exit DecodeDoorbell();
   Exit DecodeException(std::uint64_t stub_offset);
-  void ReturnThroughFlush();
+  bool ReturnThroughFlush();
   void ReturnThroughFrame();
   void CompletePendingIo();
   kvm_sync_regs& synced() const { return vcpu_.run().s.regs; }

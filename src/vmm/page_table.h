@@ -62,6 +62,8 @@ class PageTable {
 
   /// True once after a reduction: the vCPU must load CR3 before it runs ring 3 again.
   bool TakeFlushPending() { return std::exchange(flush_pending_, false); }
+  /// For whoever took it and could not flush yet.
+  void RequestFlush() { flush_pending_ = true; }
 
  private:
   class Revoke;
