@@ -73,8 +73,8 @@ class Timers {
     std::optional<std::chrono::nanoseconds> end = {};  ///< on its clock; empty: it is off
     std::chrono::nanoseconds interval{0};
     std::chrono::nanoseconds set_to{0};  ///< what was left at first
-    std::int64_t overrun = 0;       ///< of the signal that waits now
-    std::int64_t last_overrun = 0;  ///< of the one delivered last
+    std::int64_t overrun = 0;            ///< of the signal that waits now
+    std::int64_t last_overrun = 0;       ///< of the one delivered last
   };
 
   static std::size_t Index(int which) { return static_cast<std::size_t>(which); }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The vDSO: a shared object that a C library finds through AT_SYSINFO_EHDR and asks for the time
- * without leaving the guest. It runs in ring 3 as part of the program, on any stack, in any state of
- * the vector registers, and holds no secret and no privilege: whatever it cannot answer it hands to
- * the system call, which is where policy is.
- * Spec: Linux vdso(7) for names and versions; the calls as their man pages say.
+ * without leaving the guest. It runs in ring 3 as part of the program, on any stack, in any state
+ * of the vector registers, and holds no secret and no privilege: whatever it cannot answer it hands
+ * to the system call, which is where policy is. Spec: Linux vdso(7) for names and versions; the
+ * calls as their man pages say.
  */
 #define _GNU_SOURCE
 #include <stddef.h>
@@ -20,10 +20,7 @@ enum { kNanosPerSecond = 1000000000 };
 
 static long Call2(long number, long a, long b) {
   long result;
-  __asm__ volatile("syscall"
-                   : "=a"(result)
-                   : "a"(number), "D"(a), "S"(b)
-                   : "rcx", "r11", "memory");
+  __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b) : "rcx", "r11", "memory");
   return result;
 }
 
@@ -116,4 +113,3 @@ EXPORT long __vdso_getcpu(unsigned* cpu, unsigned* node, void* unused) {
   if (node != NULL) *node = 0;
   return 0;
 }
-
