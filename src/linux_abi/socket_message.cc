@@ -131,7 +131,7 @@ std::int64_t WriteControl(Process& process, UnixSocket& socket, Ancillary ancill
     const std::size_t at = bytes.size();
     bytes.resize(at + Aligned(control.cmsg_len));
     std::memcpy(bytes.data() + at, &control, sizeof control);
-    std::memcpy(bytes.data() + at + sizeof control, data.data(), data.size());
+    std::ranges::copy(data, bytes.data() + at + sizeof control);
   };
   if (socket.pass_credentials) {
     const Credentials credentials;

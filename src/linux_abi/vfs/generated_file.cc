@@ -22,7 +22,7 @@ std::int64_t GeneratedFile::PRead(std::span<std::byte> to, std::uint64_t offset)
   }
   if (offset >= text_.size()) return 0;
   const std::size_t n = std::min<std::size_t>(to.size(), text_.size() - offset);
-  std::memcpy(to.data(), text_.data() + offset, n);
+  std::ranges::copy(std::as_bytes(std::span(text_)).subspan(offset, n), to.begin());
   return static_cast<std::int64_t>(n);
 }
 

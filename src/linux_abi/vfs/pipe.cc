@@ -99,8 +99,8 @@ std::size_t Pipe::Peek(std::span<std::byte> to) const {
   const std::size_t total = std::min(to.size(), used_);
   if (total == 0) return 0;
   const std::size_t first = std::min(total, ring_.size() - start_);
-  std::memcpy(to.data(), ring_.data() + start_, first);
-  std::memcpy(to.data() + first, ring_.data(), total - first);
+  std::copy_n(ring_.data() + start_, first, to.data());
+  std::copy_n(ring_.data(), total - first, to.data() + first);
   return total;
 }
 
@@ -117,8 +117,8 @@ std::size_t Pipe::Put(std::span<const std::byte> from) {
   if (total == 0) return 0;
   const std::size_t end = (start_ + used_) % ring_.size();
   const std::size_t first = std::min(total, ring_.size() - end);
-  std::memcpy(ring_.data() + end, from.data(), first);
-  std::memcpy(ring_.data(), from.data() + first, total - first);
+  std::copy_n(from.data(), first, ring_.data() + end);
+  std::copy_n(from.data() + first, total - first, ring_.data());
   used_ += total;
   ++edges.in;
   return total;

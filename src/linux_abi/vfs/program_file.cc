@@ -19,7 +19,7 @@ std::int64_t ProgramFile::PRead(std::span<std::byte> to, std::uint64_t offset) {
   const std::span<const std::byte> from = bytes();
   if (offset >= from.size()) return 0;
   const std::size_t count = std::min<std::size_t>(to.size(), from.size() - offset);
-  std::memcpy(to.data(), from.data() + offset, count);
+  std::copy_n(from.data() + offset, count, to.data());
   return static_cast<std::int64_t>(count);
 }
 

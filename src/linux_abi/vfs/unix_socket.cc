@@ -263,7 +263,7 @@ std::int64_t UnixSocket::Receive(std::span<std::byte> to, bool peek, Received& r
     if (!first && (special || type_ != SOCK_STREAM)) break;
     const std::size_t left = message.bytes.size() - message.taken;
     const std::size_t n = std::min(left, to.size() - done);
-    std::memcpy(to.data() + done, message.bytes.data() + message.taken, n);
+    std::copy_n(message.bytes.data() + message.taken, n, to.data() + done);
     done += n;
     if (first) {
       received.message_bytes = left;
