@@ -251,7 +251,6 @@ class AddressSpace {
   std::map<std::pair<FileIdentity, bool>, std::weak_ptr<MappedSource>> sources_;
   MemoryCharge source_charge_;
   std::map<std::uint64_t, SystemRange> system_ranges_;
-  std::vector<std::byte> buffer_;
   std::uint64_t heap_start_ = 0;
   std::uint64_t heap_end_ = 0;
   bool out_of_memory_ = false;

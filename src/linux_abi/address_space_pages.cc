@@ -26,7 +26,6 @@ constexpr std::uint64_t kEagerFileBytes = std::uint64_t{64} << 10;
 constexpr std::uint64_t kShareOfFree = 64;
 // A share of the limit below which taking back untouched pages is not worth a walk over all.
 constexpr std::uint64_t kWorthReclaiming = 128;
-constexpr std::size_t kBufferBytes = 64 * 1024;
 
 }  // namespace
 
@@ -142,27 +141,17 @@ AddressSpace::FaultResult AddressSpace::FillRange(std::uint64_t start, std::uint
 AddressSpace::FaultResult AddressSpace::FillRun(std::uint64_t start, std::uint64_t end,
                                                 Areas::iterator entry) {
   const Area& area = entry->second;
-  FaultResult result = FaultResult::kOutOfMemory;
-  if (mapper_.Populate(start, end - start, area.rights)) {
-    if (buffer_.empty()) buffer_.resize(kBufferBytes);
-    std::uint64_t at = start;
-    result = FaultResult::kHandled;
-    while (at < end) {
-      const std::span<std::byte> buffer(buffer_.data(),
-                                        std::min<std::uint64_t>(end - at, buffer_.size()));
-      const std::int64_t got = area.source->PRead(buffer, area.offset + (at - entry->first));
-      if (got == 0) return FaultResult::kHandled;  // the rest of the last page reads as zero
-      if (got < 0) {
-        result = FaultResult::kBeyondFile;  // as Linux tells of an I/O error
-        break;
-      }
-      mapper_.CopyTo(at, buffer.first(static_cast<std::size_t>(got)));
-      at += static_cast<std::uint64_t>(got);
-    }
-  }
+  const std::uint64_t offset = area.offset + (start - entry->first);
+  // What is behind the end of the file in its last page reads as zero.
+  const std::int64_t filled = mapper_.Fill(start, end - start, area.rights,
+                                           [&](std::span<std::byte> piece, std::uint64_t at) {
+                                             return area.source->PRead(piece, offset + at);
+                                           });
+  if (filled >= 0) return FaultResult::kHandled;
   // Never leave a page behind that looks as if it had been read.
-  if (result != FaultResult::kHandled) mapper_.Unmap(start, end - start);
-  return result;
+  mapper_.Unmap(start, end - start);
+  // An I/O error is told as Linux tells it.
+  return filled == -ENOMEM ? FaultResult::kOutOfMemory : FaultResult::kBeyondFile;
 }
 
 AddressSpace::FaultResult AddressSpace::MapSharedPage(std::uint64_t address, Areas::iterator entry,

@@ -14,6 +14,7 @@
 #include <span>
 #include <string_view>
 
+#include "absl/functional/function_ref.h"
 #include "waxvm/provider.h"
 
 namespace waxvm::linux_abi {
@@ -56,6 +57,16 @@ class PageMapper {
   /// them), and returns the bytes copied before the first absent page.
   virtual std::size_t CopyFrom(std::uint64_t address, std::span<std::byte> to) const = 0;
   virtual std::size_t CopyTo(std::uint64_t address, std::span<const std::byte> from) = 0;
+
+  /// Puts bytes at the `offset` of the range that Fill was given; returns how many, 0 for no more,
+  /// or a negated errno.
+  using PageReader =
+      absl::FunctionRef<std::int64_t(std::span<std::byte> piece, std::uint64_t offset)>;
+  /// Makes the absent pages of the range present and lets `read` write into them, piece after
+  /// piece, with no copy in between. Returns the bytes it put there, its first error, or -ENOMEM;
+  /// after an error some of the pages may be present.
+  virtual std::int64_t Fill(std::uint64_t address, std::uint64_t bytes, PageRights rights,
+                            PageReader read) = 0;
 
   /// A frame that is not tied to one address: it can be mapped in several places and lives until it
   /// is freed, which needs it to be mapped nowhere. Empty when memory ran out.

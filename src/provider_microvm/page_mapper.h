@@ -3,6 +3,8 @@
 #ifndef WAXVM_SRC_PROVIDER_MICROVM_PAGE_MAPPER_H_
 #define WAXVM_SRC_PROVIDER_MICROVM_PAGE_MAPPER_H_
 
+#include <cerrno>
+
 #include "src/linux_abi/host.h"
 #include "src/vmm/machine.h"
 
@@ -32,6 +34,11 @@ class MachinePages final : public linux_abi::PageMapper {
   }
   std::size_t CopyTo(std::uint64_t address, std::span<const std::byte> from) override {
     return machine_.pages().CopyTo(address, from);
+  }
+  std::int64_t Fill(std::uint64_t address, std::uint64_t bytes, linux_abi::PageRights rights,
+                    PageReader read) override {
+    if (!machine_.pages().Populate(address, bytes, Access(rights))) return -ENOMEM;
+    return machine_.pages().Fill(address, bytes, read);
   }
   std::optional<SharedFrame> NewSharedFrame() override { return machine_.memory().AllocateFrame(); }
   void FreeSharedFrame(SharedFrame frame) override { machine_.memory().FreeFrames(frame, 1); }

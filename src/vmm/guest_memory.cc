@@ -17,6 +17,7 @@ namespace {
 
 // Enough for a small static program; each further slot doubles the memory.
 constexpr std::uint64_t kFirstSlotBytes = std::uint64_t{4} << 20;
+constexpr std::uint64_t kSmallPagesBytes = kLargePageBytes;
 // Beyond the limit, address space for frames lost to alignment and for the page tables of split
 // large pages (one for every 512 frames).
 constexpr std::uint64_t SlackBytes(std::uint64_t limit) {
@@ -39,6 +40,11 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> GuestMemory::Create(const kvm::Vm& 
   WAXVM_ASSIGN_OR_RETURN(Mapping memory, Mapping::Reserve(bytes, kLargePageBytes));
   // A fork of the embedder must not share (and so copy) the guest's pages.
   ::madvise(memory.data(), memory.size(), MADV_DONTFORK);
+  // Past the first megabytes, with which most programs make do, huge pages: they save a program
+  // that touches much most of the faults. What they hold beyond what was touched is zero, and so
+  // given back where the limit would be met (PageTable::ReclaimUntouched).
+  if (memory.size() > kSmallPagesBytes)
+    ::madvise(memory.data() + kSmallPagesBytes, memory.size() - kSmallPagesBytes, MADV_HUGEPAGE);
   std::unique_ptr<GuestMemory> result(new GuestMemory(vm, account, std::move(memory)));
   if (!result->Grow(kPageBytes)) return Internal("cannot give the virtual machine its memory");
   return result;
@@ -104,7 +110,7 @@ std::optional<GuestPhysical> GuestMemory::AllocateLargeFrame() {
       next_ += kPageBytes;
     }
     next_ = frame + kLargePageBytes;
-    ::madvise(At(frame), kLargePageBytes, MADV_HUGEPAGE);
+    if (frame < kSmallPagesBytes) ::madvise(At(frame), kLargePageBytes, MADV_HUGEPAGE);
   }
   if (!Charge(kLargePageBytes)) {
     free_large_.push_back(frame);
@@ -116,7 +122,8 @@ std::optional<GuestPhysical> GuestMemory::AllocateLargeFrame() {
 void GuestMemory::FreeFrames(GuestPhysical first, std::uint64_t count) {
   if (count >= kPeakSampleFrames) PeakResidentBytes();
   ::madvise(At(first), count * kPageBytes, MADV_DONTNEED);
-  for (std::uint64_t i = 0; i < count; ++i) free_small_.push_back(first + i * kPageBytes);
+  // Last first: they are taken from the end, and neighbours in memory are cheaper to fill.
+  for (std::uint64_t i = count; i-- > 0;) free_small_.push_back(first + i * kPageBytes);
   Release(count * kPageBytes);
 }
 
@@ -125,6 +132,15 @@ void GuestMemory::FreeLargeFrame(GuestPhysical frame) {
   ::madvise(At(frame), kLargePageBytes, MADV_DONTNEED);
   free_large_.push_back(frame);
   Release(kLargePageBytes);
+}
+
+void GuestMemory::Touch(std::span<std::byte> run) {
+  constexpr std::uint64_t kWorthACall = 2 * kPageBytes;
+  if (run.size() < kWorthACall) return;
+  const auto start = reinterpret_cast<std::uintptr_t>(run.data()) & ~(kPageBytes - 1);
+  const auto end = reinterpret_cast<std::uintptr_t>(run.data() + run.size());
+  // Kernels before 5.14 do not know it; the pages are then touched one by one, as they are used.
+  ::madvise(reinterpret_cast<void*>(start), end - start, MADV_POPULATE_WRITE);
 }
 
 void GuestMemory::DropMappings(GuestPhysical start, std::uint64_t bytes) {
@@ -144,25 +160,30 @@ void GuestMemory::Write(GuestPhysical frame, std::span<const std::byte> from) {
 
 // Not mincore(), which cannot tell a page that was swapped out from one that never was.
 // Spec: Linux Documentation/admin-guide/mm/pagemap.rst.
-std::vector<bool> GuestMemory::TouchedFrames() const {
+std::vector<bool> GuestMemory::ResidentFrames() const {
   constexpr std::uint64_t kPresentOrSwapped = std::uint64_t{3} << 62;
-  std::vector<bool> touched(next_ / kPageBytes, true);
+  std::vector<bool> resident(next_ / kPageBytes, true);
   const UniqueFd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
-  if (!pagemap) return touched;
+  if (!pagemap) return resident;
   std::array<std::uint64_t, 4096> entries;
   const std::uint64_t first = reinterpret_cast<std::uintptr_t>(memory_.data()) / kPageBytes;
-  for (std::size_t done = 0; done < touched.size();) {
-    const std::size_t wanted = std::min(entries.size(), touched.size() - done);
+  for (std::size_t done = 0; done < resident.size();) {
+    const std::size_t wanted = std::min(entries.size(), resident.size() - done);
     const ssize_t got = ::pread(pagemap.get(), entries.data(), wanted * sizeof entries[0],
                                 static_cast<off_t>((first + done) * sizeof entries[0]));
-    if (got <= 0) return touched;
+    if (got <= 0) return resident;
     const std::size_t count = static_cast<std::size_t>(got) / sizeof entries[0];
-    if (count == 0) return touched;
+    if (count == 0) return resident;
     for (std::size_t i = 0; i < count; ++i)
-      touched[done + i] = (entries[i] & kPresentOrSwapped) != 0;
+      resident[done + i] = (entries[i] & kPresentOrSwapped) != 0;
     done += count;
   }
-  return touched;
+  return resident;
+}
+
+bool GuestMemory::IsZero(GuestPhysical frame) const {
+  const std::byte* bytes = At(frame);
+  return bytes[0] == std::byte{0} && std::memcmp(bytes, bytes + 1, kPageBytes - 1) == 0;
 }
 
 std::uint64_t GuestMemory::ResidentBytes() const {

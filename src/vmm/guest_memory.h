@@ -59,9 +59,14 @@ class GuestMemory {
   void Read(GuestPhysical frame, std::span<std::byte> to) const;
   void Write(GuestPhysical frame, std::span<const std::byte> from);
 
-  /// For every frame handed out so far, whether anybody has touched it; all of them where the host
+  /// Has the host back the pages of `run`, memory of this object, now and at once: a fault for each
+  /// costs it several times as much.
+  void Touch(std::span<std::byte> run);
+
+  /// For every frame handed out so far, whether the host holds a page for it; all of them where it
   /// does not tell.
-  std::vector<bool> TouchedFrames() const;
+  std::vector<bool> ResidentFrames() const;
+  bool IsZero(GuestPhysical frame) const;
 
   /// Bytes that the host holds for the guest right now.
   std::uint64_t ResidentBytes() const;

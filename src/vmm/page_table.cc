@@ -246,9 +246,10 @@ void PageTable::Unmap(GuestVirtual address, std::uint64_t bytes) {
 }
 
 std::uint64_t PageTable::ReclaimUntouched() {
-  const std::vector<bool> touched = memory_->TouchedFrames();
-  const auto is_touched = [&](GuestPhysical frame) {
-    return frame / kPageBytes >= touched.size() || touched[frame / kPageBytes];
+  const std::vector<bool> resident = memory_->ResidentFrames();
+  const auto is_zero = [&](GuestPhysical frame) {
+    return (frame / kPageBytes < resident.size() && !resident[frame / kPageBytes]) ||
+           memory_->IsZero(frame);
   };
   std::uint64_t gained = 0;
   Revoke revoke(*this);
@@ -256,7 +257,7 @@ std::uint64_t PageTable::ReclaimUntouched() {
     if ((entry & kOwned) == 0) return;  // a shared frame is not this entry's to give
     const GuestPhysical first = entry & kFrameMask;
     for (std::uint64_t offset = 0; offset < size; offset += kPageBytes)
-      if (is_touched(first + offset)) return;
+      if (!is_zero(first + offset)) return;
     revoke.Remove(entry, size);
     gained += size;
   });
@@ -322,6 +323,24 @@ std::size_t PageTable::CopyFrom(GuestVirtual address, std::span<std::byte> to) c
     done += run.size();
   }
   return done;
+}
+
+std::int64_t PageTable::Fill(GuestVirtual address, std::uint64_t bytes, Reader read) {
+  std::uint64_t done = 0;
+  std::span<std::byte> run;
+  while (done < bytes) {
+    if (run.empty()) {
+      run = HostRun(address + done, bytes - done);
+      if (run.empty()) break;
+      memory_->Touch(run);
+    }
+    const std::int64_t got = read(run, done);
+    if (got < 0) return got;
+    if (got == 0) break;
+    done += static_cast<std::uint64_t>(got);
+    run = run.subspan(static_cast<std::size_t>(got));
+  }
+  return static_cast<std::int64_t>(done);
 }
 
 std::size_t PageTable::CopyTo(GuestVirtual address, std::span<const std::byte> from) {

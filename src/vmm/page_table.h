@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "src/vmm/guest_memory.h"
 
@@ -51,14 +52,21 @@ class PageTable {
   bool Move(GuestVirtual from, GuestVirtual to, std::uint64_t bytes);
   bool IsPresent(GuestVirtual address) const;
 
-  /// Frees the frames that are mapped but that nobody has touched yet; the host has nothing behind
-  /// them, so nothing is lost. Returns the bytes gained.
+  /// Frees the frames that are mapped but hold nothing but zeroes, which is what a guest finds
+  /// where it touches such a page again: those that nobody has touched, above all. Returns the
+  /// bytes gained.
   std::uint64_t ReclaimUntouched();
 
   /// Copies from or to pages that are present, whatever their rights; returns the bytes copied
   /// before the first absent one.
   std::size_t CopyFrom(GuestVirtual address, std::span<std::byte> to) const;
   std::size_t CopyTo(GuestVirtual address, std::span<const std::byte> from);
+
+  /// Lets `read` put bytes at `offset` of the range, piece after piece, straight into the frames of
+  /// new pages. It returns how many, 0 for no more, or a negative error. Returns the bytes put
+  /// there before the end or the first absent page, or the error.
+  using Reader = absl::FunctionRef<std::int64_t(std::span<std::byte> piece, std::uint64_t offset)>;
+  std::int64_t Fill(GuestVirtual address, std::uint64_t bytes, Reader read);
 
   /// True once after a reduction: the vCPU must load CR3 before it runs ring 3 again.
   bool TakeFlushPending() { return std::exchange(flush_pending_, false); }

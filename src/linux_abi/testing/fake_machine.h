@@ -88,6 +88,23 @@ class FakePages final : public PageMapper {
                           std::memcpy(page, from.data() + done, n);
                         });
   }
+  std::int64_t Fill(std::uint64_t address, std::uint64_t bytes, PageRights rights,
+                    PageReader read) override {
+    if (!Populate(address, bytes, rights)) return -ENOMEM;
+    std::int64_t error = 0;
+    std::uint64_t filled = 0;
+    ForEachPiece(address, bytes, [&](std::byte* page, std::size_t done, std::size_t n) {
+      while (error >= 0 && filled >= done && filled < done + n) {
+        const std::int64_t got = read({page + (filled - done), done + n - filled}, filled);
+        if (got <= 0) {
+          error = got;
+          return;
+        }
+        filled += static_cast<std::uint64_t>(got);
+      }
+    });
+    return error < 0 ? error : static_cast<std::int64_t>(filled);
+  }
   std::optional<SharedFrame> NewSharedFrame() override {
     if (!account_.Charge(kPageBytes)) return std::nullopt;
     shared_.emplace(++last_shared_, std::make_shared<Frame>());
