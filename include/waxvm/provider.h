@@ -111,6 +111,21 @@ struct Usage {
   std::uint64_t output_bytes = 0;
 };
 
+/// What an instance was at one moment, from which clones are made. Immutable; may be used from any
+/// thread at once.
+class InstanceSnapshot {
+ public:
+  virtual ~InstanceSnapshot() = default;
+  /// Bytes of the program's memory that it holds, once for all clones.
+  virtual std::uint64_t memory_bytes() const = 0;
+};
+
+/// Time limits that count from now on.
+struct CallLimits {
+  std::optional<std::chrono::nanoseconds> wall_time = {};
+  std::optional<std::chrono::nanoseconds> cpu_time = {};
+};
+
 /// One running program. Destroying it ends the program and frees everything it held; when the
 /// destructor returns no process, thread, descriptor or mapping of it is left.
 /// Thread safety: Stop may be called from any thread at any time before destruction; everything
@@ -132,6 +147,23 @@ class Instance {
   virtual void Stop() = 0;
 
   virtual Usage usage() const = 0;
+
+  /// Replaces the time limits: both are counted from now, and an empty one is none. While a host
+  /// call is pending. Errors: kFailedPrecondition when none is; kUnimplemented where the provider
+  /// cannot, if a limit is set.
+  virtual absl::Status RestartLimits(const CallLimits& limits);
+
+  /// What the program is now, while a host call is pending, which is part of it: a clone continues
+  /// with the answer to that call. Errors: kUnimplemented where the provider has no snapshots;
+  /// kFailedPrecondition when no host call is pending, or with the name of what cannot be kept (an
+  /// open file of the host, a second thread).
+  virtual absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> TakeSnapshot();
+
+  /// Puts a clone back to the snapshot it was made from, as long as it has not ended: the host call
+  /// is pending again, what it changed is undone, and usage() starts anew. Costs time for what was
+  /// changed, not for what there is. Errors: kUnimplemented; kFailedPrecondition for what is no
+  /// clone or has ended; others leave an instance that can only be destroyed.
+  virtual absl::Status Reset();
 };
 
 /// One way to isolate. Thread safety: all methods may be called from any thread at once.
@@ -149,6 +181,13 @@ class Provider {
   /// cannot inject; kResourceExhausted when the host is out of something. Never falls back to
   /// anything weaker.
   virtual absl::StatusOr<std::unique_ptr<Instance>> Create(const InstanceSpec& spec) = 0;
+
+  /// Makes an instance that is where `snapshot`, one of this provider's, was taken: the same host
+  /// call is pending. Memory is shared until it is written to. `spec` has the program, the grants
+  /// and the memory limit of the instance the snapshot is of; output, gate and limits are its own.
+  /// Errors: as Create; kUnimplemented where the provider has no snapshots.
+  virtual absl::StatusOr<std::unique_ptr<Instance>> Clone(
+      std::shared_ptr<const InstanceSnapshot> snapshot, const InstanceSpec& spec);
 };
 
 }  // namespace waxvm

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a provider that has no snapshots says of them.
+#include "waxvm/provider.h"
+
+#include "absl/status/status.h"
+
+namespace waxvm {
+namespace {
+
+absl::Status NoSnapshots() { return absl::UnimplementedError("this provider has no snapshots"); }
+
+}  // namespace
+
+absl::Status Instance::RestartLimits(const CallLimits& limits) {
+  if (!limits.wall_time && !limits.cpu_time) return absl::OkStatus();
+  return absl::UnimplementedError("this provider cannot limit the time of a single call");
+}
+
+absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> Instance::TakeSnapshot() {
+  return NoSnapshots();
+}
+
+absl::Status Instance::Reset() { return NoSnapshots(); }
+
+absl::StatusOr<std::unique_ptr<Instance>> Provider::Clone(std::shared_ptr<const InstanceSnapshot>,
+                                                          const InstanceSpec&) {
+  return NoSnapshots();
+}
+
+}  // namespace waxvm
