@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "src/base/checked.h"
 #include "src/base/memory_account.h"
 #include "src/linux_abi/free_ranges.h"
@@ -68,6 +69,38 @@ class AddressSpace {
     bool may_write = true;     ///< of a shared mapping: the descriptor allows it
   };
 
+  struct Area {
+    std::uint64_t end = 0;
+    PageRights rights;
+    Kind kind = Kind::kAnonymous;
+    bool may_write = true;
+    std::shared_ptr<MappedSource> source = {};
+    std::uint64_t offset = 0;  ///< in `source`, of the area's first byte
+    std::shared_ptr<SharedFile> shared = {};
+    /// Bytes made present around the last fault, and where that was; 0: there was none.
+    std::uint64_t fault_around = 0;
+    std::uint64_t window_start = 0;
+    std::uint64_t window_end = 0;
+
+    /// This area's mapping continued at `at`, whose end is `new_end`.
+    Area Continued(std::uint64_t start, std::uint64_t at, std::uint64_t new_end) const;
+  };
+  using Areas = std::map<std::uint64_t, Area>;
+  struct SystemRange {
+    std::uint64_t end;
+    PageRights rights;
+    std::string name;
+  };
+
+  /// The mappings at one moment; their pages are the machine's. Immutable once taken: the sources
+  /// may be shared between threads.
+  struct Image {
+    Areas areas = {};
+    std::uint64_t heap_start = 0;
+    std::uint64_t heap_end = 0;
+    std::map<std::uint64_t, SystemRange> system_ranges = {};
+  };
+
   AddressSpace(PageMapper& mapper, MemoryAccount& account);
   ~AddressSpace();
   AddressSpace(const AddressSpace&) = delete;
@@ -97,6 +130,12 @@ class AddressSpace {
   /// 0, or -ENOMEM where the range has a gap.
   std::int64_t CheckMapped(std::uint64_t address, std::uint64_t bytes);
   bool IsPresent(std::uint64_t address) const { return mapper_.IsPresent(PageFloor(address)); }
+
+  /// Errors: kFailedPrecondition with the name of a mapping that cannot be kept.
+  absl::StatusOr<Image> TakeImage() const;
+  /// Replaces everything by what an image has, whose pages are there already. False when its memory
+  /// is refused.
+  bool LoadImage(const Image& image);
 
   /// brk: moves the end of the heap, which starts where SetHeapStart said; returns the end.
   void SetHeapStart(std::uint64_t address);
@@ -161,29 +200,6 @@ class AddressSpace {
   std::uint64_t mapped_bytes() const;
 
  private:
-  struct Area {
-    std::uint64_t end = 0;
-    PageRights rights;
-    Kind kind = Kind::kAnonymous;
-    bool may_write = true;
-    std::shared_ptr<MappedSource> source = {};
-    std::uint64_t offset = 0;  ///< in `source`, of the area's first byte
-    std::shared_ptr<SharedFile> shared = {};
-    /// Bytes made present around the last fault, and where that was; 0: there was none.
-    std::uint64_t fault_around = 0;
-    std::uint64_t window_start = 0;
-    std::uint64_t window_end = 0;
-
-    /// This area's mapping continued at `at`, whose end is `new_end`.
-    Area Continued(std::uint64_t start, std::uint64_t at, std::uint64_t new_end) const;
-  };
-  using Areas = std::map<std::uint64_t, Area>;
-  struct SystemRange {
-    std::uint64_t end;
-    PageRights rights;
-    std::string name;
-  };
-
   Areas::iterator Find(std::uint64_t address);
   void SplitAt(std::uint64_t address);
   /// True when [start, end) lies in areas without a gap, each with the right asked for.

@@ -125,6 +125,7 @@ std::int64_t MemoryNode::SetTimes(const std::array<timespec, 2>& times) {
   set(accessed, times[0]);
   set(modified, times[1]);
   changed = now;
+  context_.changed = true;
   return 0;
 }
 
@@ -134,8 +135,15 @@ std::int64_t MemoryNode::SetTarget(std::string text) {
   return 0;
 }
 
-void MemoryNode::TouchContents() { modified = changed = context_.Now(); }
-void MemoryNode::TouchStatus() { changed = context_.Now(); }
+void MemoryNode::TouchContents() {
+  modified = changed = context_.Now();
+  context_.changed = true;
+}
+
+void MemoryNode::TouchStatus() {
+  changed = context_.Now();
+  context_.changed = true;
+}
 
 std::shared_ptr<MemoryNode> MemoryNode::Find(std::string_view child_name) {
   if (source != nullptr) source->Refresh(*this);
@@ -183,6 +191,7 @@ std::uint64_t MemoryNode::CountLinks() const {
 std::int64_t MemoryNode::Add(std::string_view child_name, std::shared_ptr<MemoryNode> node) {
   if (is_removed()) return -ENOENT;
   Link link;
+  const bool already_changed = context_.changed;
   if (!link.charge.Resize(context_.account, kChargePerLink + 2 * child_name.size())) return -ENOSPC;
   node->parent = weak_from_this();
   node->name = child_name;
@@ -196,12 +205,14 @@ std::int64_t MemoryNode::Add(std::string_view child_name, std::shared_ptr<Memory
   link.node = std::move(node);
   children_.emplace(child_name, std::move(link));
   TouchContents();
+  if (closed) context_.changed = already_changed;  // nothing of the guest's doing
   return 0;
 }
 
 void MemoryNode::Remove(std::string_view child_name) {
   const auto found = children_.find(child_name);
   MemoryNode& node = *found->second.node;
+  const bool already_changed = context_.changed;
   node.TouchStatus();
   if (node.is_directory()) {
     node.links_to_this = 0;
@@ -214,6 +225,7 @@ void MemoryNode::Remove(std::string_view child_name) {
     removed_.try_emplace(std::string(child_name), std::move(found->second.charge));
   children_.erase(found);
   TouchContents();
+  if (closed) context_.changed = already_changed;
 }
 
 ErrnoOr<std::string> MemoryNode::Path() const {

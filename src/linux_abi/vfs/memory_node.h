@@ -54,6 +54,8 @@ struct VfsContext {
   std::uint64_t max_files_in_flight = 1024;
   std::vector<std::shared_ptr<OpenFile>> doomed_files = {};
   bool dooming = false;
+  /// The guest changed something in its own tree since this was last cleared.
+  bool changed = false;
   FileLocks locks{account};
   /// On files that the host knows: the descriptors that hold the process's own locks.
   std::map<FileLocks::File, UniqueFd> process_locks = {};

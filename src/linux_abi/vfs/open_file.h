@@ -92,6 +92,8 @@ class OpenFile : public std::enable_shared_from_this<OpenFile> {
   bool keeps_for_locks() const { return lock_token_.use_count() > 0; }
   /// Where it was found. Errors: ENOENT for what never had a name.
   virtual ErrnoOr<std::string> Path() const { return Errno{ENOENT}; }
+  /// The host's descriptor of a regular file, which stays this object's; -1 where there is none.
+  virtual int host_descriptor() const { return -1; }
   /// Another open file of the same thing, as opening /proc/self/fd/N makes it. Errors: ENXIO for
   /// what cannot be opened by name.
   virtual ErrnoOr<std::shared_ptr<OpenFile>> Reopen(int flags);
