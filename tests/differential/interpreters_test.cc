@@ -9,20 +9,17 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iterator>
 #include <ostream>
 
 #include "both.h"
+#include "tests/support/process.h"
 #include "waxvm/providers.h"
 #include "waxvm/supervisor.h"
 
 namespace waxvm::differential {
 namespace {
 
-std::string Contents(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
+using support::ReadFile;
 
 void Write(const std::string& path, const std::string& contents) {
   std::ofstream(path, std::ios::binary) << contents;
@@ -79,7 +76,7 @@ std::vector<Bad> BadInterpreters() {
        ""},
       {"SegmentsCut",
        [](const std::string& path, const std::string&) {
-         const std::string linker = Contents("/lib64/ld-linux-x86-64.so.2");
+         const std::string linker = ReadFile("/lib64/ld-linux-x86-64.so.2");
          Write(path, linker.substr(0, linker.size() / 2));
        },
        "", false},
@@ -88,7 +85,7 @@ std::vector<Bad> BadInterpreters() {
        "asks for an interpreter itself", false},
       {"FixedAddress",
        [](const std::string& path, const std::string&) {
-         Write(path, Contents(GuestPath("true_musl")));
+         Write(path, ReadFile(GuestPath("true_musl")));
        },
        "not a shared object", false},
   };
@@ -102,7 +99,7 @@ TEST_P(Interpreters, AreRefused) {
   Command command;
   command.folder = scratch.Fresh();
   const std::string interpreter = command.folder + "/interpreter";
-  const std::string program = Contents(GuestPath("true_dynamic"));
+  const std::string program = ReadFile(GuestPath("true_dynamic"));
   ASSERT_GT(program.size(), sizeof(Elf64_Ehdr));
   GetParam().make(interpreter, program);
   command.arguments = {scratch.Beside("program")};
@@ -130,10 +127,10 @@ TEST(Interpreter, CanBeCalledAnything) {
   Command command;
   command.whole_root = true;
   command.folder = scratch.Fresh();
-  Write(command.folder + "/interpreter", Contents("/lib64/ld-linux-x86-64.so.2"));
+  Write(command.folder + "/interpreter", ReadFile("/lib64/ld-linux-x86-64.so.2"));
   command.arguments = {scratch.Beside("program")};
   Write(command.arguments[0],
-        AskingFor(Contents(GuestPath("true_dynamic")), command.folder + "/interpreter"));
+        AskingFor(ReadFile(GuestPath("true_dynamic")), command.folder + "/interpreter"));
   const Ran native = RunNatively(command);
   EXPECT_EQ(native.exit_code, 0);
   EXPECT_EQ(Difference(native, RunInMicroVm(command)), "");
