@@ -135,8 +135,8 @@ std::string Difference(const Ran& native, const Ran& isolated) {
   auto files = native.files;
   files.insert(isolated.files.begin(), isolated.files.end());
   for (const auto& [name, ignored] : files) {
-    const auto there = [&](const Ran& ran) {
-      const auto found = ran.files.find(name);
+    const auto there = [&path = name](const Ran& ran) {
+      const auto found = ran.files.find(path);
       return found == ran.files.end() ? std::string("not there") : found->second;
     };
     if (const auto file = FirstDifference(there(native), there(isolated)); !file.empty())
