@@ -171,6 +171,31 @@ std::int64_t WakeOperation(Process& process, const SyscallArguments& a) {
   return woken;
 }
 
+// The word of the priority-inheriting lock that a thread sleeps for; empty where it does not.
+std::optional<std::uint64_t> LockAskedFor(Process& process, const Thread& thread) {
+  if (!thread.asleep || thread.call.woken || thread.call.number != SYS_futex) return std::nullopt;
+  const std::uint64_t operation = thread.call.arguments[1] & FUTEX_CMD_MASK & 0xffffffff;
+  if (operation != FUTEX_LOCK_PI && operation != FUTEX_LOCK_PI2) return std::nullopt;
+  // Whose time ran out is not on the table any more.
+  if (!process.futexes().IsWaiting(thread)) return std::nullopt;
+  return thread.call.arguments[0];
+}
+
+// True where the lock's holder waits, over however many others, for a lock that `thread` holds.
+bool WouldWaitForItself(Process& process, const Thread& thread, std::int32_t holder) {
+  // Each step is another thread, or the guest has written a circle of its own.
+  for (std::size_t steps = process.scheduler().threads().size(); steps > 0; --steps) {
+    if (holder == thread.id) return true;
+    const Thread* owner = process.scheduler().Find(holder);
+    if (owner == nullptr) return false;
+    const std::optional<std::uint64_t> next = LockAskedFor(process, *owner);
+    std::uint32_t value;
+    if (!next || !process.memory().ReadObject(*next, value)) return false;
+    holder = static_cast<std::int32_t>(value & FUTEX_TID_MASK);
+  }
+  return false;
+}
+
 // Priority-inheriting locks. With one processor and no priorities the holder runs anyway: what is
 // left is a lock in a word, handed on in order.
 std::int64_t LockPi(Process& process, const SyscallArguments& a, bool absolute_monotonic,
@@ -198,6 +223,7 @@ std::int64_t LockPi(Process& process, const SyscallArguments& a, bool absolute_m
   }
   if (process.scheduler().Find(static_cast<std::int32_t>(owner)) == nullptr) return -ESRCH;
   if (!wait) return -EAGAIN;
+  if (WouldWaitForItself(process, thread, static_cast<std::int32_t>(owner))) return -EDEADLK;
   if (!process.memory().WriteObject(a[0], value | FUTEX_WAITERS)) return -EFAULT;
   process.futexes().Add(a[0], thread, ~0u);
   return WaitInTable(process, timeout);
@@ -209,6 +235,17 @@ std::int64_t UnlockPi(Process& process, const SyscallArguments& a) {
   if (!process.memory().ReadObject(a[0], value)) return -EFAULT;
   if ((value & FUTEX_TID_MASK) != static_cast<std::uint32_t>(process.thread().id)) return -EPERM;
   return HandOverLock(process, a[0], 0) ? 0 : -EFAULT;
+}
+
+// Locks that others sleep for pass on when their holder ends, whether it listed them or not.
+void HandOverHeldLocks(Process& process, const Thread& thread) {
+  for (const auto& other : process.scheduler().threads()) {
+    const std::optional<std::uint64_t> word = LockAskedFor(process, *other);
+    std::uint32_t value;
+    if (word && process.memory().ReadObject(*word, value) &&
+        (value & FUTEX_TID_MASK) == static_cast<std::uint32_t>(thread.id))
+      HandOverLock(process, *word, FUTEX_OWNER_DIED);
+  }
 }
 
 std::int64_t Futex(Process& process, const SyscallArguments& a) {
@@ -287,6 +324,7 @@ void GiveUpLocks(Process& process, const Thread& thread) {
     std::uint64_t pending;
   } head{};
   AddressSpace& memory = process.memory();
+  HandOverHeldLocks(process, thread);
   if (thread.robust_list == 0 || !memory.ReadObject(thread.robust_list, head)) return;
   const auto give_up = [&](std::uint64_t entry, bool is_pending) {
     const bool inherits = (entry & 1) != 0;

@@ -10,6 +10,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "src/base/status.h"
 #include "src/linux_abi/fixed_answers.h"
+#include "src/linux_abi/registers.h"
 #include "src/provider_microvm/exception.h"
 
 namespace waxvm::microvm {
@@ -276,51 +277,20 @@ int MicroVmInstance::Wait(std::span<pollfd> descriptors, std::optional<nanosecon
 }
 
 linux_abi::CpuRegisters MicroVmInstance::Registers() {
-  const vmm::UserRegisters registers = machine_->registers();
-  const kvm_regs& r = registers.general;
-  return {.rax = r.rax,
-          .rbx = r.rbx,
-          .rcx = r.rcx,
-          .rdx = r.rdx,
-          .rsi = r.rsi,
-          .rdi = r.rdi,
-          .rbp = r.rbp,
-          .rsp = r.rsp,
-          .r8 = r.r8,
-          .r9 = r.r9,
-          .r10 = r.r10,
-          .r11 = r.r11,
-          .r12 = r.r12,
-          .r13 = r.r13,
-          .r14 = r.r14,
-          .r15 = r.r15,
-          .rip = r.rip,
-          .rflags = r.rflags,
-          .fs_base = registers.fs_base,
-          .gs_base = registers.gs_base};
+  const vmm::UserRegisters from = machine_->registers();
+  linux_abi::CpuRegisters registers;
+  linux_abi::CopyGeneralRegisters(from.general, registers);
+  registers.fs_base = from.fs_base;
+  registers.gs_base = from.gs_base;
+  return registers;
 }
 
-void MicroVmInstance::SetRegisters(const linux_abi::CpuRegisters& r) {
-  machine_->SetRegisters({.general = {.rax = r.rax,
-                                      .rbx = r.rbx,
-                                      .rcx = r.rcx,
-                                      .rdx = r.rdx,
-                                      .rsi = r.rsi,
-                                      .rdi = r.rdi,
-                                      .rsp = r.rsp,
-                                      .rbp = r.rbp,
-                                      .r8 = r.r8,
-                                      .r9 = r.r9,
-                                      .r10 = r.r10,
-                                      .r11 = r.r11,
-                                      .r12 = r.r12,
-                                      .r13 = r.r13,
-                                      .r14 = r.r14,
-                                      .r15 = r.r15,
-                                      .rip = r.rip,
-                                      .rflags = r.rflags},
-                          .fs_base = r.fs_base,
-                          .gs_base = r.gs_base});
+void MicroVmInstance::SetRegisters(const linux_abi::CpuRegisters& registers) {
+  vmm::UserRegisters to;
+  linux_abi::CopyGeneralRegisters(registers, to.general);
+  to.fs_base = registers.fs_base;
+  to.gs_base = registers.gs_base;
+  machine_->SetRegisters(to);
 }
 
 void MicroVmInstance::SaveExtended(linux_abi::ExtendedState& state) {

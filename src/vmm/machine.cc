@@ -72,6 +72,8 @@ constexpr std::uint64_t kCr4Base = (1 << 5) | (1 << 9) | (1 << 10);  // PAE, OSF
 constexpr std::uint64_t kCr0 = 0x80050033;                           // PG, AM, WP, NE, ET, MP, PE
 constexpr std::uint64_t kEfer = 0xd01;                               // NXE, LMA, LME, SCE
 
+constexpr int kUserAddressBits = 47;
+
 constexpr std::int32_t kLeave = -4096;
 constexpr std::int32_t kSetFsBase = -4097;
 constexpr std::uint32_t kArchPrctl = 158;
@@ -380,7 +382,9 @@ Exit Machine::Run() {
 }
 
 // A doorbell is believed only where the stubs ring it: a program on paravirtual KVM can execute
-// `out` to the open port itself, and gets the fault that it would get elsewhere.
+// `out` to the open port itself, and gets the fault that it would get elsewhere. It can also jump
+// into the stub, with anything in rcx: what is no address of ring 3 never becomes its instruction
+// pointer, which KVM would be asked to load when another thread has run meanwhile.
 Exit Machine::DecodeDoorbell() {
   const kvm_run& run = vcpu_.run();
   const bool ring3 = (synced().sregs.cs.selector & 3) == 3;
@@ -392,7 +396,7 @@ Exit Machine::DecodeDoorbell() {
       StubOffset(hardware ? waxvm_stub_flush_syscall : waxvm_stub_syscall_hardware);
   const bool doorbell = run.io.direction == KVM_EXIT_IO_OUT && run.io.size == 1;
   if (doorbell && run.io.port == kPortSystemCall && offset >= entry && offset < entry_end &&
-      !(hardware && ring3)) {
+      !(hardware && ring3) && (user_.rcx >> kUserAddressBits) == 0) {
     stop_ = Stop::kSystemCall;
     user_.rip = user_.rcx;
     user_.rflags = hardware ? user_.r11 : user_.rflags;
