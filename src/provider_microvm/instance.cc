@@ -53,7 +53,8 @@ MicroVmInstance::MicroVmInstance(std::shared_ptr<const HostSystem> host, const I
     : host_(std::move(host)),
       spec_(spec),
       account_(spec.limits.memory_bytes.value_or(kDefaultMemoryBytes)),
-      output_(spec.limits.output_bytes, spec.output) {}
+      output_(spec.limits.output_bytes, spec.output),
+      cpu_limit_(spec.limits.cpu_time) {}
 
 absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
     std::shared_ptr<const HostSystem> host, const InstanceSpec& spec, int kick_signal_offset) {
@@ -67,10 +68,7 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
                                                .hide_rdrand = spec.random == nullptr,
                                                .fixed_answers = std::span(answers).first(count),
                                                .vdso = self.HasVdso()}));
-  if (self.HasVdso())
-    self.spec_.clock = self.machine_->MakeGuestClock(spec.clock, [gate = spec.gate] {
-      return gate->Check({.resource = Resource::kClock, .name = "clock"}).ok();
-    });
+  self.ShareClock();
   linux_abi::CpuFeatures features = FeaturesOf(self.host_->traits);
   if (const std::uint64_t vdso = self.machine_->vdso_address(); vdso != 0)
     features.vdso_address = vdso;
@@ -82,6 +80,13 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
   return instance;
 }
 
+void MicroVmInstance::ShareClock() {
+  if (!HasVdso()) return;
+  spec_.clock = machine_->MakeGuestClock(spec_.clock, [gate = spec_.gate] {
+    return gate->Check({.resource = Resource::kClock, .name = "clock"}).ok();
+  });
+}
+
 absl::StatusOr<Event> MicroVmInstance::Resume() {
   if (finished_) return absl::FailedPreconditionError("the instance has ended already");
   if (process_->pending_host_call())
@@ -89,7 +94,7 @@ absl::StatusOr<Event> MicroVmInstance::Resume() {
   if (!std::exchange(started_, true) && spec_.limits.wall_time)
     deadline_ = vmm::Kick::Clock::now() + *spec_.limits.wall_time;
   std::optional<nanoseconds> cpu_left;
-  if (spec_.limits.cpu_time) cpu_left = *spec_.limits.cpu_time - cpu_before_;
+  if (cpu_limit_) cpu_left = *cpu_limit_ - (cpu_before_ - cpu_limit_from_);
 
   WAXVM_RETURN_IF_ERROR(kick_->Enter(deadline_, cpu_left));
   cpu_entered_ = ThreadCpuTime();
@@ -225,7 +230,7 @@ bool MicroVmInstance::OverWallTime() const {
 }
 
 bool MicroVmInstance::OverCpuTime() {
-  return spec_.limits.cpu_time && CpuTime() >= *spec_.limits.cpu_time;
+  return cpu_limit_ && CpuTime() - cpu_limit_from_ >= *cpu_limit_;
 }
 
 std::optional<Event> MicroVmInstance::Ended() {
@@ -249,7 +254,7 @@ void MicroVmInstance::Stop() { kick_->Request(); }
 Usage MicroVmInstance::usage() const {
   return {.cpu_time = cpu_before_,
           .peak_memory_bytes = peak_memory_bytes_,
-          .vm_exits = machine_->exits(),
+          .vm_exits = machine_->exits() - exits_before_,
           .output_bytes = output_.bytes()};
 }
 

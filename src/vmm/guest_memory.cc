@@ -299,7 +299,10 @@ std::uint64_t GuestMemory::ResidentBytes() const {
 }
 
 std::uint64_t GuestMemory::PeakResidentBytes() {
-  peak_resident_bytes_ = std::max(peak_resident_bytes_, ResidentBytes());
+  // Huge pages, and the pages that clones share, are there whether the program has touched them or
+  // not; it holds no more than what it was charged for.
+  peak_resident_bytes_ =
+      std::max(peak_resident_bytes_, std::min(ResidentBytes(), charged_bytes_));
   return peak_resident_bytes_;
 }
 
