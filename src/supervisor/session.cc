@@ -235,6 +235,7 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Start(std::shared_ptr<Provider
   WAXVM_ASSIGN_OR_RETURN(origin->spec,
                          MakeSpec(*program, options, origin->grants, origin->info, origin->input));
   origin->spec.host_functions_granted = true;  // kServeName at least
+  origin->spec.for_calls = true;
 
   auto state = std::make_unique<State>(origin);
   state->owner = std::this_thread::get_id();
