@@ -90,7 +90,7 @@ Grant Files(std::string host_path, std::string guest_path, Rights rights = Right
 /// image, and none beside files granted at "/".
 Grant Image(RootImage image);
 
-/// A host function under `name` (1 to 255 bytes).
+/// A host function under `name` (1 to 255 bytes; "waxvm.…" is reserved and refused).
 Grant Function(std::string name, HostFunction function);
 
 }  // namespace waxvm

@@ -80,6 +80,9 @@ struct InstanceSpec {
   /// Read-only, at "/", below everything else; what the program changes of it stays its own.
   std::optional<RootImage> root_image;
   bool host_functions_granted = false;
+  /// The program is started for calls: its time limits bound the start alone, RestartLimits
+  /// follows.
+  bool for_calls = false;
   /// Standard input, owned by the caller and open until the instance is gone; -1: empty.
   int input_fd = -1;
   OutputWriter output;

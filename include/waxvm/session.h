@@ -3,13 +3,13 @@
 #ifndef WAXVM_SESSION_H_
 #define WAXVM_SESSION_H_
 
-#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "waxvm/program.h"
@@ -21,10 +21,16 @@ namespace waxvm {
 
 class Session;
 
+/// Bytes of arguments, and of a result.
+inline constexpr std::size_t kMaxCallBytes = std::size_t{15} << 20;
+/// Bytes of the message with which a function fails.
+inline constexpr std::size_t kMaxCallMessageBytes = std::size_t{64} << 10;
+
 struct CallOptions {
   /// Time limits of this call alone.
   CallLimits limits = {};
-  /// Cancels the call. The session is poisoned then, as after a fault.
+  /// Cancels the call. The session is poisoned then, as after a fault, unless the call had not
+  /// begun.
   std::stop_token stop = {};
 };
 
@@ -33,9 +39,10 @@ struct CallOptions {
 /// from any thread at once; sessions hold what they need of it.
 class Snapshot {
  public:
-  /// A session that is where the snapshot was taken, with randomness and a clock of its own.
-  /// `options` as the session's that it was taken of, but for output, label, limits and stop.
-  /// Errors: kInvalidArgument for other grants; what the provider could not do.
+  /// A session that is where the snapshot was taken, with randomness and a clock of its own. Its
+  /// options are those of the session that was started: the same grants, label, stop token and
+  /// output writer, which is called from the thread of each clone. Time limits are those of calls
+  /// alone. It belongs to the thread of its first call. Errors: what the provider could not do.
   absl::StatusOr<std::unique_ptr<Session>> Clone() const;
 
   /// Bytes of memory it holds.
@@ -49,16 +56,19 @@ class Snapshot {
 };
 
 /// One instance of a program that answers calls (built with waxvm/guest.h, or speaking the format
-/// of docs/formats/call.md). Thread safety: belongs to the thread that made it: Call, Reset and
-/// TakeSnapshot from another give kFailedPrecondition, as a virtual CPU is a thread's. Destroying
-/// it, Stop and the rest work from any thread, one at a time.
+/// of docs/formats/call.md). Thread safety: a started session belongs to the thread that started
+/// it, a clone to the thread of its first call, as a virtual CPU is a thread's: Call, Reset and
+/// TakeSnapshot from another give kFailedPrecondition. So a clone can be made on one thread and
+/// handed to another. Stop may be called from any thread at any time, the rest from any thread
+/// while no other uses the session.
 class Session {
  public:
   /// Starts `program` and runs it until it waits for its first call. `options.limits` bound that;
   /// memory, output, descriptors, threads and host calls bound the whole session.
+  /// Blocks: until the program is ready; without a wall time limit perhaps for ever.
   /// Errors: kInvalidArgument as Supervisor::Run; kUnavailable where the provider does not work
-  /// here; kFailedPrecondition for a program that ended, faulted or met a limit before it was
-  /// ready (the message says which).
+  /// here; kFailedPrecondition for a program that ended, faulted, met a limit or broke the format
+  /// before it was ready (the message says which); kCancelled when it was stopped.
   static absl::StatusOr<std::unique_ptr<Session>> Start(std::shared_ptr<Provider> provider,
                                                         const absl::StatusOr<Program>& program,
                                                         const RunOptions& options = {});
@@ -67,12 +77,16 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   /// Calls an exported function with bytes and returns its bytes. Host functions that it calls run
-  /// on this thread, inside. Errors the function itself gave: its code and message.
-  /// kNotFound: there is no such function. kInvalidArgument: the arguments are above
-  /// kMaxCallBytes. kDeadlineExceeded, kResourceExhausted: a limit; kCancelled: stopped;
-  /// kAborted: the program faulted or ended; each of these three poisons the session, and every
-  /// later call gets kFailedPrecondition with the reason. kFailedPrecondition: a call from a
-  /// host function of the same session, from another thread, or into a poisoned session.
+  /// on this thread, inside.
+  /// Errors, the session goes on: the code and message that the function itself gave; kNotFound,
+  /// no such function; kInvalidArgument, a name that is empty or over 255 bytes, arguments above
+  /// kMaxCallBytes, a limit of 0; kCancelled, `options.stop` was requested before; kUnimplemented,
+  /// a limit that the provider does not have.
+  /// Errors that poison the session (health() tells): kDeadlineExceeded, kResourceExhausted: a
+  /// limit; kCancelled: stopped; kAborted: the program faulted, ended or broke the format of calls;
+  /// what the provider could not do. Every later call gets kFailedPrecondition with that reason.
+  /// kFailedPrecondition: a call from a host function of the same session, from another thread, or
+  /// into a poisoned session.
   absl::StatusOr<std::string> Call(std::string_view function, std::string_view arguments,
                                    const CallOptions& options = {});
 
@@ -83,11 +97,12 @@ class Session {
   absl::Status health() const;
 
   /// The program as it waits now. Errors: kUnimplemented where the provider has no snapshots;
-  /// kFailedPrecondition with the name of what cannot be kept.
+  /// kFailedPrecondition as Call, or with the name of what cannot be kept.
   absl::StatusOr<Snapshot> TakeSnapshot();
 
-  /// Puts a session that a snapshot made back to it. Errors: as Instance::Reset; a session that was
-  /// poisoned cannot be put back, it is to be replaced.
+  /// Puts a session that a snapshot made back to it. Errors: as Instance::Reset;
+  /// kFailedPrecondition as Call: a session that was poisoned cannot be put back, it is to be
+  /// replaced.
   absl::Status Reset();
 
   /// What was used and refused since the start, or since the last Reset.
@@ -102,9 +117,6 @@ class Session {
   explicit Session(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
-
-/// Bytes of arguments, and of a result.
-inline constexpr std::size_t kMaxCallBytes = std::size_t{15} << 20;
 
 }  // namespace waxvm
 

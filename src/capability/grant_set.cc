@@ -14,6 +14,9 @@
 namespace waxvm {
 namespace {
 
+// What the library itself answers; docs/formats/call.md.
+constexpr std::string_view kReservedPrefix = "waxvm.";
+
 /// True when `path` is `folder` or lies below it. Both are absolute and normalised.
 bool Contains(std::string_view folder, std::string_view path) {
   if (folder == "/") return path.starts_with('/');
@@ -63,6 +66,9 @@ struct Opener {
       return InvalidArgument("the name of a host function has %d bytes, must be 1 to %d",
                              grant.name.size(), WAXVM_HOST_CALL_MAX_NAME);
     const std::string shown = absl::Utf8SafeCHexEscape(grant.name);
+    if (grant.name.starts_with(kReservedPrefix))
+      return InvalidArgument("the host function \"%s\": names that begin with %s are waxvm's own",
+                             shown, kReservedPrefix);
     if (!grant.function) return InvalidArgument("the host function \"%s\" is empty", shown);
     if (!set.functions.emplace(grant.name, grant.function).second)
       return InvalidArgument("the host function \"%s\" is granted twice", shown);

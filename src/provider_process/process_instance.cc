@@ -198,7 +198,7 @@ std::optional<Event> ProcessInstance::Sample(Clock::time_point now) {
   if (limits_.cpu_time || samples_memory_) {
     const auto sample = Look();
     if (sample && limits_.cpu_time) {
-      const nanoseconds left = *limits_.cpu_time - sample->cpu_time;
+      const nanoseconds left = *limits_.cpu_time - (sample->cpu_time - cpu_before_);
       if (left <= nanoseconds(0)) return LimitReached{LimitKind::kCpuTime};
       // With all processors busy the rest cannot be used up sooner.
       next = std::min(next, now + std::max<nanoseconds>(left / OnlineCpus(), kShortestPeriod));
@@ -264,7 +264,7 @@ absl::StatusOr<Event> ProcessInstance::OnExit(const wx_report& report) {
     return Event(LimitReached{LimitKind::kMemory});
   }
   const bool killed = signal == SIGKILL || signal == SIGXCPU;
-  if (killed && limits_.cpu_time && *usage_.cpu_time >= *limits_.cpu_time) {
+  if (killed && limits_.cpu_time && *usage_.cpu_time - cpu_before_ >= *limits_.cpu_time) {
     return Event(LimitReached{LimitKind::kCpuTime});
   }
   if (signal != 0) return Event(FaultOfSignal(signal));
@@ -311,6 +311,20 @@ absl::StatusOr<Event> ProcessInstance::End(Event event) {
 absl::Status ProcessInstance::CompleteHostCall(const absl::StatusOr<std::string>& reply) {
   if (!host_calls_.pending()) return FailedPrecondition("no host call is pending");
   host_calls_.Reply(reply);
+  return absl::OkStatus();
+}
+
+absl::Status ProcessInstance::RestartLimits(const CallLimits& limits) {
+  if (!host_calls_.pending()) return FailedPrecondition("no host call is pending");
+  if (limits.cpu_time) {
+    const auto sample = Look();
+    if (!sample)
+      return absl::UnimplementedError("the CPU time of the program cannot be seen in /proc");
+    cpu_before_ = sample->cpu_time;
+  }
+  limits_.wall_time = limits.wall_time;
+  limits_.cpu_time = limits.cpu_time;
+  started_ = next_sample_ = Clock::now();
   return absl::OkStatus();
 }
 

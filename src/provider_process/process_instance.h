@@ -36,6 +36,7 @@ class ProcessInstance final : public Instance {
   absl::Status CompleteHostCall(const absl::StatusOr<std::string>& reply) override;
   void Stop() override;
   Usage usage() const override;
+  absl::Status RestartLimits(const CallLimits& limits) override;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -68,7 +69,8 @@ class ProcessInstance final : public Instance {
   OutputPump output_;
   HostCallChannel host_calls_;
   Refusals refusals_;
-  Clock::time_point started_;
+  Clock::time_point started_;               ///< when the wall time began to count
+  std::chrono::nanoseconds cpu_before_{0};  ///< CPU time used before the limit began to count
   Clock::time_point next_sample_;
   bool samples_memory_;
   bool control_open_ = true;

@@ -261,8 +261,11 @@ absl::StatusOr<std::unique_ptr<Instance>> ProcessProvider::Create(const Instance
   request.spec = &spec;
   request.host = &host_;
   request.filter = filter.get();
+  Limits bounded = parts.limits;
+  // What the kernel enforces could not be raised again for an embedder without privileges.
+  if (spec.for_calls) bounded.cpu_time.reset();
   request.rlimits =
-      ResourceLimitsFor(parts.limits, sampled, spec.program.kind() == Program::Kind::kNative);
+      ResourceLimitsFor(bounded, sampled, spec.program.kind() == Program::Kind::kNative);
   auto sandbox = process::Launch(request);
   if (!sandbox.ok() && parts.cgroup && parts.cgroup->Exhausted()) {
     return InvalidArgument("the limit `memory` of %d bytes is less than an empty process needs",

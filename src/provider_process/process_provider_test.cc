@@ -145,6 +145,49 @@ TEST_F(ProcessProviderTest, CpuTimeOfAllProcessesCounts) {
   EXPECT_EQ(outcome.limit(), "cpu");
 }
 
+TEST_F(ProcessProviderTest, LimitsRestartWhileAHostCallIsPending) {
+  const auto spin = [](NativeContext& context) {
+    const auto work = [](milliseconds time) {
+      const auto until = std::chrono::steady_clock::now() + time;
+      while (std::chrono::steady_clock::now() < until) {
+      }
+    };
+    work(milliseconds(250));
+    (void)context.CallHost("one", "");
+    work(milliseconds(250));
+    (void)context.CallHost("two", "");
+    work(std::chrono::seconds(60));
+    return 0;
+  };
+  for (const bool wall : {true, false}) {
+    RecordingGate gate;
+    InstanceSpec spec(Program::FromFunction("spin", spin));
+    spec.arguments = {"spin"};
+    spec.gate = &gate;
+    spec.host_functions_granted = spec.for_calls = true;
+    spec.output = [](Stream, std::string_view) { return absl::OkStatus(); };
+    (wall ? spec.limits.wall_time : spec.limits.cpu_time) = milliseconds(400);
+    const auto instance = *provider_->Create(spec);
+    EXPECT_EQ(instance->RestartLimits({}).code(), absl::StatusCode::kFailedPrecondition);
+    const CallLimits again = {.wall_time = spec.limits.wall_time, .cpu_time = spec.limits.cpu_time};
+    for (const char* call : {"one", "two"}) {
+      const auto event = instance->Resume();
+      ASSERT_TRUE(event.ok()) << event.status();
+      ASSERT_TRUE(std::holds_alternative<HostCallRequest>(*event)) << call << wall;
+      // The time of the host counts for nobody.
+      if (wall) std::this_thread::sleep_for(milliseconds(500));
+      ASSERT_TRUE(instance->RestartLimits(again).ok());
+      ASSERT_TRUE(instance->CompleteHostCall("").ok());
+    }
+    const auto event = instance->Resume();
+    ASSERT_TRUE(event.ok()) << event.status();
+    ASSERT_TRUE(std::holds_alternative<LimitReached>(*event));
+    EXPECT_EQ(std::get<LimitReached>(*event).limit,
+              wall ? LimitKind::kWallTime : LimitKind::kCpuTime);
+    EXPECT_GE(*instance->usage().cpu_time, milliseconds(300));
+  }
+}
+
 TEST_F(ProcessProviderTest, OutputIsBoundedAndDeliveredUpToTheBound) {
   const Outcome outcome =
       RunGuest("flood_output_musl", [](InstanceSpec& spec) { spec.limits.output_bytes = 100000; });

@@ -2,21 +2,16 @@
 #ifndef WAXVM_SRC_SUPERVISOR_RUN_H_
 #define WAXVM_SRC_SUPERVISOR_RUN_H_
 
-#include <chrono>
 #include <memory>
 #include <optional>
 
 #include "src/base/unique_fd.h"
 #include "src/capability/grant_set.h"
+#include "src/supervisor/host_side.h"
 #include "src/supervisor/run_control.h"
-#include "src/supervisor/run_gate.h"
 #include "waxvm/supervisor.h"
 
 namespace waxvm {
-
-/// Bound on output that is collected in memory, where the embedder set none: a flood must not
-/// take the host's memory.
-inline constexpr std::uint64_t kDefaultCollectedBytes = std::uint64_t{16} << 20;
 
 /// One run of one program, from its grants to its report. Used once.
 /// Thread safety: none; others end it through its RunControl.
@@ -30,16 +25,7 @@ class ProgramRun {
   absl::StatusOr<RunResult> Execute();
 
  private:
-  using TimePoint = std::chrono::steady_clock::time_point;
-
-  absl::StatusOr<InstanceSpec> MakeSpec();
-  absl::Status OpenInput(InstanceSpec& spec);
-  OutputWriter MakeWriter(std::uint64_t bound_bytes);
   absl::StatusOr<Event> RunToEnd(Instance& instance);
-  /// Answers a host call; an event instead where the run has to end.
-  absl::StatusOr<std::optional<Event>> Serve(Instance& instance, const HostCallRequest& call);
-  absl::StatusOr<std::string> CallFunction(const HostCallRequest& call);
-  void FillReport(const Usage& usage);
 
   Provider& provider_;
   const ProviderInfo& info_;
@@ -49,9 +35,8 @@ class ProgramRun {
   const Authorizer& authorizer_;
 
   GrantSet grants_;
-  std::optional<RunGate> gate_;
   UniqueFd input_;
-  std::optional<TimePoint> deadline_;
+  std::optional<HostSide> host_;
   RunResult result_;
 };
 

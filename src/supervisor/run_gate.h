@@ -32,6 +32,11 @@ class RunGate final : public AccessGate {
   /// All refusals, also those beyond the distinct ones that are kept.
   std::uint64_t denials() const { return denials_; }
   const std::vector<Denial>& denied() const { return denied_; }
+  /// Forgets all refusals.
+  void Forget() {
+    denials_ = 0;
+    denied_.clear();
+  }
 
  private:
   absl::Status Decide(const Access& access) const;

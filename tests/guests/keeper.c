@@ -77,8 +77,8 @@ static long obey(char letter, long n) {
       return dup(0);
     }
     case 'p': {
-      unsigned char* memory = mmap(NULL, (size_t)n * 4096, PROT_READ | PROT_WRITE,
-                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      unsigned char* memory =
+          mmap(NULL, (size_t)n * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
       if (memory == MAP_FAILED) return -1;
       for (long i = 0; i < n * 4096; ++i)
         if (memory[i] != 0) return 0;

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "waxvm/session.h"
+
+#include <utility>
+#include <variant>
+
+#include "absl/cleanup/cleanup.h"
+#include "src/base/status.h"
+#include "src/supervisor/session_state.h"
+#include "src/supervisor/spec.h"
+#include "waxvm/abi/host_call.h"
+
+namespace waxvm {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+// A program needs to ask once more at most once a call; one that never stops asking would keep its
+// caller for ever.
+constexpr int kMaxRepeats = 4;
+// What stays allocated between two calls, for the next one.
+constexpr std::size_t kKeptCallBytes = std::size_t{64} << 10;
+
+absl::Status CheckLimit(std::string_view what, std::optional<std::chrono::nanoseconds> limit) {
+  if (!limit || limit->count() > 0) return absl::OkStatus();
+  return InvalidArgument("the %s time limit of a call is %d ns; it must be more than 0", what,
+                         limit->count());
+}
+
+absl::Status CheckCall(std::string_view function, std::string_view arguments,
+                       const CallOptions& options) {
+  if (function.empty() || function.size() > WAXVM_HOST_CALL_MAX_NAME)
+    return InvalidArgument("the name of a function has %d bytes, must be 1 to %d", function.size(),
+                           WAXVM_HOST_CALL_MAX_NAME);
+  if (arguments.size() > kMaxCallBytes)
+    return InvalidArgument("the arguments of a call have %d bytes, at most %d", arguments.size(),
+                           kMaxCallBytes);
+  WAXVM_RETURN_IF_ERROR(CheckLimit("wall", options.limits.wall_time));
+  return CheckLimit("CPU", options.limits.cpu_time);
+}
+
+/// What the end of the program means to whoever waits for it.
+struct EndStatus {
+  absl::Status operator()(const HostCallRequest&) const {
+    return Internal("a host call is no end");
+  }
+  absl::Status operator()(const Exited& exited) const {
+    return absl::AbortedError(
+        absl::StrFormat("the program ended with exit code %d", exited.code & 0xff));
+  }
+  absl::Status operator()(const Fault& fault) const {
+    return absl::AbortedError(
+        absl::StrFormat("the program faulted: %s: %s", FaultName(fault.kind), fault.detail));
+  }
+  absl::Status operator()(const LimitReached& reached) const {
+    const std::string text =
+        absl::StrFormat("the program met the limit `%s`", LimitName(reached.limit));
+    if (reached.limit == LimitKind::kWallTime || reached.limit == LimitKind::kCpuTime)
+      return absl::DeadlineExceededError(text);
+    return absl::ResourceExhaustedError(text);
+  }
+  absl::Status operator()(const Stopped&) const {
+    return absl::CancelledError("the program was stopped");
+  }
+};
+
+absl::Status NotReady(const absl::Status& end) {
+  if (absl::IsCancelled(end)) return end;
+  return FailedPrecondition(
+      "%s before it was ready for calls; a program becomes ready in waxvm_serve_calls of "
+      "waxvm/guest.h",
+      ToStd(end.message()));
+}
+
+}  // namespace
+
+Session::State::State(std::shared_ptr<const SessionOrigin> o)
+    : origin(std::move(o)),
+      host(origin->grants, origin->authorizer, origin->options, control),
+      call(std::string()),
+      started(SteadyClock::now()) {}
+
+Session::State::~State() {
+  stop.reset();
+  attachment.reset();
+}
+
+void Session::State::Adopt(std::unique_ptr<Instance> made) {
+  instance = std::move(made);
+  attachment.emplace(control, *instance);
+  if (origin->options.stop.stop_possible())
+    stop.emplace(origin->options.stop, [this] { control.Stop(); });
+  setup_time = SteadyClock::now() - started;
+}
+
+absl::Status Session::State::BecomeReady() {
+  const Limits& limits = origin->options.limits;
+  host.StartClock(limits.wall_time);
+  limited = limits.wall_time || limits.cpu_time;
+  for (;;) {
+    WAXVM_ASSIGN_OR_RETURN(const Event event, instance->Resume());
+    const auto* request = std::get_if<HostCallRequest>(&event);
+    if (request == nullptr) return NotReady(std::visit(EndStatus{}, event));
+    if (request->name == kServeName) {
+      const auto said = ParseServeRequest(request->request);
+      if (!said.ok()) return NotReady(said.status());
+      if (said->state != ServeRequest::State::kReady)
+        return NotReady(absl::AbortedError(
+            "the program breaks the format of calls: the answer to a call that was not made"));
+      return SetLimits({});
+    }
+    WAXVM_ASSIGN_OR_RETURN(const std::optional<Event> end, host.Serve(*instance, *request));
+    if (end) return NotReady(std::visit(EndStatus{}, *end));
+  }
+}
+
+absl::Status Session::State::CheckTurn() {
+  const std::thread::id self = std::this_thread::get_id();
+  std::thread::id nobody{};
+  if (owner.load(std::memory_order_relaxed) != self && !owner.compare_exchange_strong(nobody, self))
+    return absl::FailedPreconditionError(
+        "the session belongs to another thread: the one that started it, or made its first call");
+  if (in_call)
+    return absl::FailedPreconditionError(
+        "the session is in a call: a host function cannot use the session that calls it");
+  return poison;
+}
+
+absl::Status Session::State::SetLimits(const CallLimits& limits) {
+  const bool wanted = limits.wall_time || limits.cpu_time;
+  if (!wanted && !limited) return absl::OkStatus();
+  WAXVM_RETURN_IF_ERROR(instance->RestartLimits(limits));
+  host.StartClock(limits.wall_time);
+  limited = wanted;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Session::State::Call(std::string_view function,
+                                                 std::string_view arguments,
+                                                 const CallOptions& options) {
+  WAXVM_RETURN_IF_ERROR(CheckTurn());
+  WAXVM_RETURN_IF_ERROR(CheckCall(function, arguments, options));
+  if (options.stop.stop_requested())
+    return absl::CancelledError("the call was cancelled before it began");
+  WAXVM_RETURN_IF_ERROR(SetLimits(options.limits));
+
+  EncodeCall(function, arguments, *call);
+  in_call = true;
+  const absl::Cleanup leave = [this] {
+    in_call = false;
+    if (call->capacity() > kKeptCallBytes) *call = std::string();
+  };
+  if (!options.stop.stop_possible()) return RunCall();
+  absl::StatusOr<std::string> result;
+  {
+    const std::stop_callback cancel(options.stop, [this] { control.Stop(); });
+    result = RunCall();
+  }
+  // Asked for at the last moment: it must not hit the next call instead.
+  if (poison.ok() && options.stop.stop_requested())
+    return Poison(absl::CancelledError("the call was cancelled"));
+  return result;
+}
+
+absl::StatusOr<std::string> Session::State::RunCall() {
+  repeats = 0;
+  if (const absl::Status sent = instance->CompleteHostCall(call); !sent.ok()) return Poison(sent);
+  for (;;) {
+    absl::StatusOr<Event> event = instance->Resume();
+    if (!event.ok()) return Poison(std::move(event).status());
+    auto* request = std::get_if<HostCallRequest>(&*event);
+    if (request == nullptr) return Poison(std::visit(EndStatus{}, *event));
+    if (request->name == kServeName) {
+      auto answer = TakeAnswer(*request);
+      if (!answer.ok()) return Poison(std::move(answer).status());
+      if (*answer) return **std::move(answer);
+      continue;
+    }
+    const absl::StatusOr<std::optional<Event>> end = host.Serve(*instance, *request);
+    if (!end.ok()) return Poison(end.status());
+    if (*end) return Poison(std::visit(EndStatus{}, **end));
+  }
+}
+
+absl::StatusOr<std::optional<absl::StatusOr<std::string>>> Session::State::TakeAnswer(
+    HostCallRequest& request) {
+  using Answer = std::optional<absl::StatusOr<std::string>>;
+  WAXVM_ASSIGN_OR_RETURN(const ServeRequest said, ParseServeRequest(request.request));
+  switch (said.state) {
+    case ServeRequest::State::kReturned:
+      request.request.erase(0, kCallHeaderBytes);  // in place: a result is not copied elsewhere
+      return Answer(std::in_place, std::move(request.request));
+    case ServeRequest::State::kFailed: {
+      const std::string_view message = std::string_view(request.request).substr(kCallHeaderBytes);
+      return Answer(std::in_place, absl::Status(said.code, ToAbsl(message)));
+    }
+    case ServeRequest::State::kAgain:
+      if (++repeats > kMaxRepeats)
+        return absl::AbortedError(absl::StrFormat(
+            "the program breaks the format of calls: it asks for one call more than %d times",
+            kMaxRepeats));
+      WAXVM_RETURN_IF_ERROR(instance->CompleteHostCall(call));
+      return Answer();
+    case ServeRequest::State::kReady:
+      break;
+  }
+  return absl::AbortedError(
+      "the program breaks the format of calls: it says in a call that nothing was called yet");
+}
+
+absl::Status Session::State::Poison(absl::Status reason) {
+  poison = FailedPrecondition("the session cannot be called any more: %s", ToStd(reason.message()));
+  last_usage = instance->usage();
+  stop.reset();
+  attachment.reset();
+  const auto before = SteadyClock::now();
+  // At once: threads of the program could go on otherwise.
+  instance.reset();
+  teardown_time = SteadyClock::now() - before;
+  return reason;
+}
+
+Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Session::~Session() = default;
+
+absl::StatusOr<std::unique_ptr<Session>> Session::Start(std::shared_ptr<Provider> provider,
+                                                        const absl::StatusOr<Program>& program,
+                                                        const RunOptions& options) {
+  WAXVM_RETURN_IF_ERROR(program.status());
+  if (provider == nullptr) return InvalidArgument("a session needs a provider");
+  WAXVM_RETURN_IF_ERROR(provider->Available());
+  auto origin = std::make_shared<SessionOrigin>(std::move(provider), *program, options);
+  WAXVM_ASSIGN_OR_RETURN(origin->grants, OpenGrants(options.grants));
+  WAXVM_ASSIGN_OR_RETURN(origin->spec,
+                         MakeSpec(*program, options, origin->grants, origin->info, origin->input));
+  origin->spec.host_functions_granted = true;  // kServeName at least
+  origin->spec.for_calls = true;
+
+  auto state = std::make_unique<State>(origin);
+  state->owner = std::this_thread::get_id();
+  InstanceSpec spec = origin->spec;
+  state->host.Surround(spec);
+  WAXVM_ASSIGN_OR_RETURN(std::unique_ptr<Instance> made, origin->provider->Create(spec));
+  if (made == nullptr) return Internal("the %s provider made no instance", origin->info.name);
+  state->Adopt(std::move(made));
+  WAXVM_RETURN_IF_ERROR(state->BecomeReady());
+  return std::unique_ptr<Session>(new Session(std::move(state)));
+}
+
+absl::StatusOr<std::string> Session::Call(std::string_view function, std::string_view arguments,
+                                          const CallOptions& options) {
+  return state_->Call(function, arguments, options);
+}
+
+void Session::Stop() { state_->control.Stop(); }
+
+absl::Status Session::health() const { return state_->poison; }
+
+absl::StatusOr<Snapshot> Session::TakeSnapshot() {
+  WAXVM_RETURN_IF_ERROR(state_->CheckTurn());
+  WAXVM_ASSIGN_OR_RETURN(auto taken, state_->instance->TakeSnapshot());
+  if (taken == nullptr)
+    return Internal("the %s provider took no snapshot", state_->origin->info.name);
+  return Snapshot(
+      std::make_shared<const Snapshot::State>(Snapshot::State{state_->origin, std::move(taken)}));
+}
+
+absl::Status Session::Reset() {
+  WAXVM_RETURN_IF_ERROR(state_->CheckTurn());
+  const absl::Status done = state_->instance->Reset();
+  if (done.ok()) {
+    state_->host.StartAnew();
+    state_->started = SteadyClock::now();
+  } else if (!absl::IsUnimplemented(done) && !absl::IsFailedPrecondition(done)) {
+    return state_->Poison(done);
+  }
+  return done;
+}
+
+Report Session::report() const {
+  Report report;
+  report.wall_time = SteadyClock::now() - state_->started;
+  report.setup_time = state_->setup_time;
+  report.teardown_time = state_->teardown_time;
+  state_->host.FillReport(state_->origin->info, state_->CurrentUsage(), report);
+  return report;
+}
+
+std::string Session::TakeOutput() { return std::exchange(state_->host.output(), {}); }
+
+std::string Session::TakeErrorOutput() { return std::exchange(state_->host.error_output(), {}); }
+
+absl::StatusOr<std::unique_ptr<Session>> Snapshot::Clone() const {
+  auto state = std::make_unique<Session::State>(state_->origin);
+  InstanceSpec spec = state_->origin->spec;
+  spec.limits.wall_time.reset();
+  spec.limits.cpu_time.reset();
+  state->host.Surround(spec);
+  WAXVM_ASSIGN_OR_RETURN(std::unique_ptr<Instance> made,
+                         state_->origin->provider->Clone(state_->instance, spec));
+  if (made == nullptr)
+    return Internal("the %s provider made no instance", state_->origin->info.name);
+  state->Adopt(std::move(made));
+  return std::unique_ptr<Session>(new Session(std::move(state)));
+}
+
+std::uint64_t Snapshot::memory_bytes() const { return state_->instance->memory_bytes(); }
+
+}  // namespace waxvm
