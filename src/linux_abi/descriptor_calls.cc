@@ -21,6 +21,7 @@
 #include "src/linux_abi/guest_copy.h"
 #include "src/linux_abi/process.h"
 #include "src/linux_abi/syscall_table.h"
+#include "src/linux_abi/vfs/epoll_file.h"
 #include "src/linux_abi/vfs/fd_table.h"
 #include "src/linux_abi/vfs/file_system.h"
 #include "src/linux_abi/vfs/memory_file.h"
@@ -312,7 +313,7 @@ std::int64_t Ioctl(Process& process, const SyscallArguments& arguments) {
       return process.memory().WriteObject(arguments[2], answer) ? 0 : -EFAULT;
     }
     default:
-      return -ENOTTY;
+      return dynamic_cast<const EpollFile*>(*file) != nullptr ? -EINVAL : -ENOTTY;
   }
 }
 
@@ -360,6 +361,7 @@ std::int64_t MemfdCreate(Process& process, const SyscallArguments& arguments) {
       process.file_system().CreateUnnamed(no_exec ? 0666 : 0777);
   if (!file.ok()) return -ENOMEM;
   MemoryNode& node = *dynamic_cast<MemoryFile&>(**file).node();
+  node.internal = true;
   node.name = "memfd:" + name;
   node.seals = no_exec ? kSealExec : (flags & MFD_ALLOW_SEALING) != 0 ? 0 : F_SEAL_SEAL;
   return process.files().Add(*std::move(file), (flags & MFD_CLOEXEC) != 0);

@@ -178,6 +178,7 @@ std::int64_t Receive(Process& process, UnixSocket& socket, const std::vector<Gue
     const std::span<std::byte> to(buffer.get(), bytes);
     const std::int64_t n = socket.Receive(to, peek, received);
     if (n == -EAGAIN && may_wait && (progress == 0 || fill)) {
+      if (socket.ends_waits()) return 0;
       const std::int64_t slept = SleepOnFile(process, socket, POLLIN);
       if (slept == kAsleep || progress == 0) return slept;
       break;
