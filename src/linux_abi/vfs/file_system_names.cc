@@ -109,6 +109,8 @@ std::int64_t FileSystem::MakeSymbolicLink(std::string_view target, const Place& 
 
 std::int64_t FileSystem::Link(const Place& from_base, std::string_view from, const Place& to_base,
                               std::string_view to, bool follow) {
+  // A slash behind the name of a symbolic link asks for what it leads to.
+  follow = follow || from.ends_with('/');
   const ErrnoOr<Spot> source = Walk(from_base, from, follow ? Last::kParentFollow : Last::kParent);
   if (!source.ok()) return source.result();
   if (source->file != nullptr) return LinkOpenFile(*source->file, to_base, to);
