@@ -125,6 +125,9 @@ class AddressSpace {
   /// MADV_DONTNEED: private pages read as zero, or as the file, again. `anonymous_only` is
   /// MADV_FREE, which refuses files. -ENOMEM for a gap, with everything else done.
   std::int64_t Discard(std::uint64_t address, std::uint64_t bytes, bool anonymous_only = false);
+  /// MADV_REMOVE: a hole in what is mapped shared there, in the file as well. -EINVAL for what has
+  /// no file, -EACCES for a mapping that writes to none, -ENOMEM for a gap, or what the file says.
+  std::int64_t Remove(std::uint64_t address, std::uint64_t bytes);
   /// MADV_POPULATE_READ and MADV_POPULATE_WRITE: makes pages present. -EFAULT behind a file.
   std::int64_t MakeResident(std::uint64_t address, std::uint64_t bytes, bool write);
   /// 0, or -ENOMEM where the range has a gap.
@@ -247,6 +250,7 @@ class AddressSpace {
   bool Copy(std::uint64_t address, std::span<std::byte> to, std::span<const std::byte> from);
 
   std::int64_t WriteBack(SharedFile& file);
+  std::int64_t RemovePart(std::uint64_t start, std::uint64_t end, Areas::iterator area);
   /// Calls visit(start, area) for every area that maps `file`.
   template <typename Visit>
   void ForEachMappingOf(const SharedFile& file, Visit visit);

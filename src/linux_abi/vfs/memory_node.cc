@@ -19,6 +19,7 @@ constexpr std::uint64_t kChargePerNode = sizeof(MemoryNode) + 64;
 constexpr std::uint64_t kChargePerLink = sizeof(MemoryNode::Link) + 96;
 
 constexpr dev_t kMemoryDevice = 0x17;
+constexpr dev_t kInternalDevice = 0x1;
 
 dev_t DeviceNumber(Device device) {
   switch (device) {
@@ -102,7 +103,7 @@ MemoryNode::~MemoryNode() {
 
 void MemoryNode::Stat(struct stat& status) const {
   status = {};
-  status.st_dev = kMemoryDevice;
+  status.st_dev = internal ? kInternalDevice : kMemoryDevice;
   status.st_ino = inode;
   status.st_mode = mode;
   status.st_nlink = links_to_this;

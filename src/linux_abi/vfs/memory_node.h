@@ -153,6 +153,7 @@ class MemoryNode : public std::enable_shared_from_this<MemoryNode> {
   /// F_SEAL_*: what cannot be done to the contents any more. Only memfd_create makes files that
   /// take seals.
   int seals = F_SEAL_SEAL;
+  bool internal = false;         ///< of the kernel's own file system (memfd): on another device
   bool nameable = false;         ///< has no name, but can be given one (O_TMPFILE)
   bool closed = false;           ///< a directory that the guest can make no names in
   std::weak_ptr<void> endpoint;  ///< of a FIFO its Pipe, of a socket who is bound to it
