@@ -301,8 +301,7 @@ std::uint64_t GuestMemory::ResidentBytes() const {
 std::uint64_t GuestMemory::PeakResidentBytes() {
   // Huge pages, and the pages that clones share, are there whether the program has touched them or
   // not; it holds no more than what it was charged for.
-  peak_resident_bytes_ =
-      std::max(peak_resident_bytes_, std::min(ResidentBytes(), charged_bytes_));
+  peak_resident_bytes_ = std::max(peak_resident_bytes_, std::min(ResidentBytes(), charged_bytes_));
   return peak_resident_bytes_;
 }
 
