@@ -91,6 +91,7 @@ absl::Status Kick::Enter(std::optional<Clock::time_point> wall, std::optional<na
 }
 
 void Kick::Leave() {
+  const bool had_timer = wall_timer_ || cpu_timer_ || interrupt_timer_;
   for (std::optional<timer_t>* timer : {&wall_timer_, &cpu_timer_, &interrupt_timer_}) {
     if (*timer) ::timer_delete(**timer);
     timer->reset();
@@ -100,7 +101,8 @@ void Kick::Leave() {
     const MutexLock lock(mutex_);
     thread_ = 0;
   }
-  Consume();
+  // Nobody else sends the signal, and nobody can any more.
+  if (had_timer || requested()) Consume();
   ::pthread_sigmask(SIG_SETMASK, &outer_mask_, nullptr);
 }
 
