@@ -156,7 +156,7 @@ std::optional<Event> MicroVmInstance::ServeSystemCall() {
 std::optional<Event> MicroVmInstance::AfterScheduling() {
   if (process_->ending())
     return std::visit([](const auto& ending) -> Event { return ending; }, *process_->ending());
-  if (process_->pending_host_call()) return *process_->pending_host_call();
+  if (process_->pending_host_call()) return process_->TakeHostCall();
   if (std::exchange(wait_was_cut_short_, false) || kick_->requested()) return Ended();
   return std::nullopt;
 }

@@ -205,7 +205,6 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::CreateFrom(const kvm::System& 
   machine->stack_frame_ = image.stack_frame;
   machine->vdso_data_frame_ = image.vdso_data_frame;
   WAXVM_RETURN_IF_ERROR(machine->SetUpVcpu(image.options));
-  machine->Start(image.registers.general.rip, image.registers.general.rsp);
   WAXVM_RETURN_IF_ERROR(machine->LoadImageState(image));
   return machine;
 }
@@ -222,13 +221,21 @@ absl::StatusOr<std::shared_ptr<const MachineImage>> Machine::TakeImage() const {
   image->stack_frame = stack_frame_;
   image->vdso_data_frame = vdso_data_frame_;
   image->options = options_;
-  image->registers = registers();
+  image->general = general();
+  image->special = special();
+  image->special.cs = Segment(kUserCode, 11, 3, /*code=*/true);
+  image->special.ss = Segment(kUserData, 3, 3, /*code=*/false);
   WAXVM_RETURN_IF_ERROR(vcpu_.GetExtended(image->extended));
   return image;
 }
 
 absl::Status Machine::LoadImageState(const MachineImage& image) {
-  SetRegisters(image.registers);
+  // Without a look at what they are: reading them costs more than a call may.
+  synced().regs = user_ = image.general;
+  synced().sregs = image.special;
+  special_is_current_ = true;
+  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+  stop_ = Stop::kReplaced;
   return vcpu_.SetExtended(image.extended);
 }
 

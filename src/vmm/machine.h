@@ -87,7 +87,8 @@ struct MachineImage {
   GuestPhysical stack_frame = 0;
   std::optional<GuestPhysical> vdso_data_frame;
   MachineOptions options;  ///< without the fixed answers, which the memory has
-  UserRegisters registers;
+  kvm_regs general{};      ///< ring 3's
+  kvm_sregs special{};     ///< in ring 3
   std::array<std::byte, kvm::Vcpu::kExtendedBytes> extended;
 };
 
