@@ -60,9 +60,14 @@ RunOptions ToOptions(const RunFlags& flags, StopOnSignal& signals, OutputPassThr
   return options;
 }
 
+/// Nothing else stops it.
+int ExitCodeForStop(const StopOnSignal& signals) {
+  return kExitSignal + (signals.signal() != 0 ? signals.signal() : SIGPIPE);
+}
+
 int ExitCodeForStart(const absl::Status& status, const Prepared& prepared,
                      const StopOnSignal& signals) {
-  if (absl::IsCancelled(status)) return kExitSignal + signals.signal();
+  if (absl::IsCancelled(status)) return ExitCodeForStop(signals);
   const bool cannot_run =
       absl::IsFailedPrecondition(status) ||
       (absl::IsInvalidArgument(status) && RefusesProgram(*prepared.provider, prepared.program));
@@ -77,7 +82,7 @@ int ExitCodeForCall(const absl::Status& status, const Session& session,
     case absl::StatusCode::kResourceExhausted:
       return kExitLimit;
     case absl::StatusCode::kCancelled:
-      return kExitSignal + signals.signal();
+      return ExitCodeForStop(signals);
     case absl::StatusCode::kAborted:
       return kExitLost;
     default:

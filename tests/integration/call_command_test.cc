@@ -25,6 +25,12 @@ std::vector<std::string> WaxvmCall(const std::string& provider,
   return all;
 }
 
+CommandOptions WithInput(const std::string& input) {
+  CommandOptions options;
+  options.input = input;
+  return options;
+}
+
 class CallCommand : public EachProvider {
  protected:
   Completed Call(const std::vector<std::string>& flags, const std::vector<std::string>& call,
@@ -47,11 +53,11 @@ TEST_P(CallCommand, PrintsTheResultAsItIs) {
 TEST_P(CallCommand, TakesTheArgumentFromStandardInput) {
   std::string bytes(300'000, 'i');
   bytes[7] = '\0';
-  const Completed echoed = Call({}, {"echo", "-"}, {.input = bytes});
+  const Completed echoed = Call({}, {"echo", "-"}, WithInput(bytes));
   EXPECT_EQ(echoed.exit_code, 0) << echoed.error;
   EXPECT_TRUE(echoed.output == bytes);
   const Completed more =
-      Call({}, {"noop", "-"}, {.input = std::string((std::size_t{15} << 20) + 1, 'i')});
+      Call({}, {"noop", "-"}, WithInput(std::string((std::size_t{15} << 20) + 1, 'i')));
   EXPECT_EQ(more.exit_code, 125);
   EXPECT_TRUE(Contains(more.error, "more than the 15728640 bytes")) << more.error;
 }
@@ -120,6 +126,21 @@ TEST_P(CallCommand, ASignalStopsIt) {
   EXPECT_EQ(Wait(child), 128 + SIGTERM);
   close(ends[0]);
   close(ends[1]);
+}
+
+TEST_P(CallCommand, AGuestInRust) {
+  const std::string guest = Guest("call_functions_rust");
+  if (access(guest.c_str(), X_OK) != 0) GTEST_SKIP() << "rustc is not installed: no " << guest;
+  const auto call = [&](const std::vector<std::string>& function) {
+    std::vector<std::string> all = {guest};
+    all.insert(all.end(), function.begin(), function.end());
+    return RunCommand(WaxvmCall(GetParam(), {}, all));
+  };
+  EXPECT_EQ(call({"sort", "pear apple fig"}).output, "apple fig pear");
+  EXPECT_EQ(call({"sort", "\xff"}).error, "waxvm: sort: INTERNAL: the function panicked\n");
+  const Completed greet = call({"greet", "x"});
+  EXPECT_TRUE(Contains(greet.error, "greet: PERMISSION_DENIED: host_function greet: not granted"))
+      << greet.error;
 }
 
 INSTANTIATE_TEST_SUITE_P(Providers, CallCommand, testing::Values("process", "microvm"),
