@@ -2,13 +2,17 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "commands.h"
 #include "flags.h"
 #include "prepare.h"
@@ -26,12 +30,42 @@ int ExitCodeForRun(const RunResult& result, const StopOnSignal& signals,
   return output.broken() ? kExitSignal + SIGPIPE : result.exit_code;
 }
 
+/// Whether more random numbers were refused than the few bytes that glibc asks for at its start, in
+/// every program, and goes on without.
+bool MissesRandom(const Denial& denial) {
+  return denial.resource == Resource::kRandom && (denial.name != "getrandom" || denial.count > 1);
+}
+
+/// What the report knows to be missing and which grant would bring it; "" where it knows nothing.
+/// A name is the program's own choice, so it reaches the terminal escaped.
+std::string MissingGrants(const Report& report) {
+  std::vector<std::string> missing;
+  const auto add = [&](auto&& misses, std::string_view what, std::string_view grant) {
+    const auto denial = std::ranges::find_if(report.denied, misses);
+    if (denial != report.denied.end())
+      missing.push_back(absl::StrFormat("%s (%s), which %s allows", what,
+                                        absl::Utf8SafeCHexEscape(denial->name), grant));
+  };
+  add(MissesRandom, "random numbers", "--grant=random");
+  add([](const Denial& denial) { return denial.resource == Resource::kClock; }, "the clock",
+      "--grant=clock");
+  add([](const Denial& denial) { return denial.resource == Resource::kFile && denial.write; },
+      "changing a granted file", "--grant=files:HOST:GUEST:rw");
+  return absl::StrJoin(missing, "; ");
+}
+
 /// Says on standard error what the exit code alone does not.
 void Explain(const RunResult& result) {
   if (result.limit)
     absl::FPrintF(stderr, "waxvm: stopped at the %s limit\n", LimitName(*result.limit));
   if (result.fault)
     absl::FPrintF(stderr, "waxvm: %s: %s\n", FaultName(result.fault->kind), result.fault->detail);
+  // A limit is reason enough of its own.
+  const bool ended_badly = result.outcome == Outcome::kFault ||
+                           (result.outcome == Outcome::kExited && result.exit_code != 0);
+  if (!ended_badly) return;
+  if (const std::string missing = MissingGrants(result.report); !missing.empty())
+    absl::FPrintF(stderr, "waxvm: hint: the program was refused %s\n", missing);
 }
 
 RunOptions ToOptions(const RunFlags& flags, StopOnSignal& signals, OutputPassThrough& output) {

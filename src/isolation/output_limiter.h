@@ -25,6 +25,12 @@ class OutputLimiter {
   /// Errors: those of the writer, which end the run.
   absl::StatusOr<std::size_t> Write(Stream stream, std::string_view data);
 
+  /// Counts from zero again.
+  void Restart() {
+    bytes_ = 0;
+    limit_reached_ = false;
+  }
+
   /// True once something did not fit.
   bool limit_reached() const { return limit_reached_; }
   /// How much was delivered.

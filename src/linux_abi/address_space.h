@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "src/base/checked.h"
 #include "src/base/memory_account.h"
 #include "src/linux_abi/free_ranges.h"
@@ -68,6 +69,38 @@ class AddressSpace {
     bool may_write = true;     ///< of a shared mapping: the descriptor allows it
   };
 
+  struct Area {
+    std::uint64_t end = 0;
+    PageRights rights;
+    Kind kind = Kind::kAnonymous;
+    bool may_write = true;
+    std::shared_ptr<MappedSource> source = {};
+    std::uint64_t offset = 0;  ///< in `source`, of the area's first byte
+    std::shared_ptr<SharedFile> shared = {};
+    /// Bytes made present around the last fault, and where that was; 0: there was none.
+    std::uint64_t fault_around = 0;
+    std::uint64_t window_start = 0;
+    std::uint64_t window_end = 0;
+
+    /// This area's mapping continued at `at`, whose end is `new_end`.
+    Area Continued(std::uint64_t start, std::uint64_t at, std::uint64_t new_end) const;
+  };
+  using Areas = std::map<std::uint64_t, Area>;
+  struct SystemRange {
+    std::uint64_t end;
+    PageRights rights;
+    std::string name;
+  };
+
+  /// The mappings at one moment; their pages are the machine's. Immutable once taken: the sources
+  /// may be shared between threads.
+  struct Image {
+    Areas areas = {};
+    std::uint64_t heap_start = 0;
+    std::uint64_t heap_end = 0;
+    std::map<std::uint64_t, SystemRange> system_ranges = {};
+  };
+
   AddressSpace(PageMapper& mapper, MemoryAccount& account);
   ~AddressSpace();
   AddressSpace(const AddressSpace&) = delete;
@@ -92,11 +125,20 @@ class AddressSpace {
   /// MADV_DONTNEED: private pages read as zero, or as the file, again. `anonymous_only` is
   /// MADV_FREE, which refuses files. -ENOMEM for a gap, with everything else done.
   std::int64_t Discard(std::uint64_t address, std::uint64_t bytes, bool anonymous_only = false);
+  /// MADV_REMOVE: a hole in what is mapped shared there, in the file as well. -EINVAL for what has
+  /// no file, -EACCES for a mapping that writes to none, -ENOMEM for a gap, or what the file says.
+  std::int64_t Remove(std::uint64_t address, std::uint64_t bytes);
   /// MADV_POPULATE_READ and MADV_POPULATE_WRITE: makes pages present. -EFAULT behind a file.
   std::int64_t MakeResident(std::uint64_t address, std::uint64_t bytes, bool write);
   /// 0, or -ENOMEM where the range has a gap.
   std::int64_t CheckMapped(std::uint64_t address, std::uint64_t bytes);
   bool IsPresent(std::uint64_t address) const { return mapper_.IsPresent(PageFloor(address)); }
+
+  /// Errors: kFailedPrecondition with the name of a mapping that cannot be kept.
+  absl::StatusOr<Image> TakeImage() const;
+  /// Replaces everything by what an image has, whose pages are there already. False when its memory
+  /// is refused.
+  bool LoadImage(const Image& image);
 
   /// brk: moves the end of the heap, which starts where SetHeapStart said; returns the end.
   void SetHeapStart(std::uint64_t address);
@@ -161,29 +203,6 @@ class AddressSpace {
   std::uint64_t mapped_bytes() const;
 
  private:
-  struct Area {
-    std::uint64_t end = 0;
-    PageRights rights;
-    Kind kind = Kind::kAnonymous;
-    bool may_write = true;
-    std::shared_ptr<MappedSource> source = {};
-    std::uint64_t offset = 0;  ///< in `source`, of the area's first byte
-    std::shared_ptr<SharedFile> shared = {};
-    /// Bytes made present around the last fault, and where that was; 0: there was none.
-    std::uint64_t fault_around = 0;
-    std::uint64_t window_start = 0;
-    std::uint64_t window_end = 0;
-
-    /// This area's mapping continued at `at`, whose end is `new_end`.
-    Area Continued(std::uint64_t start, std::uint64_t at, std::uint64_t new_end) const;
-  };
-  using Areas = std::map<std::uint64_t, Area>;
-  struct SystemRange {
-    std::uint64_t end;
-    PageRights rights;
-    std::string name;
-  };
-
   Areas::iterator Find(std::uint64_t address);
   void SplitAt(std::uint64_t address);
   /// True when [start, end) lies in areas without a gap, each with the right asked for.
@@ -231,6 +250,7 @@ class AddressSpace {
   bool Copy(std::uint64_t address, std::span<std::byte> to, std::span<const std::byte> from);
 
   std::int64_t WriteBack(SharedFile& file);
+  std::int64_t RemovePart(std::uint64_t start, std::uint64_t end, Areas::iterator area);
   /// Calls visit(start, area) for every area that maps `file`.
   template <typename Visit>
   void ForEachMappingOf(const SharedFile& file, Visit visit);

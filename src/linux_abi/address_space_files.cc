@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Shared file mappings, and what /proc/self/maps says.
+#include <fcntl.h>
 #include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -60,6 +62,43 @@ void AddressSpace::RefreshFile(const FileIdentity& identity, std::uint64_t start
     if (file_end < area.end) mapper_.Unmap(file_end, area.end - file_end);
   });
   file.Reload(static_cast<std::uint64_t>(size), start, end);
+}
+
+std::int64_t AddressSpace::RemovePart(std::uint64_t start, std::uint64_t end,
+                                      Areas::iterator area) {
+  const Area& mapping = area->second;
+  // Memory that is shared without a file is nobody else's here: its pages are the contents.
+  if (mapping.kind == Kind::kSharedAnonymous) {
+    mapper_.Unmap(start, end - start);
+    return 0;
+  }
+  if (mapping.source == nullptr) return -EINVAL;
+  if (mapping.shared == nullptr || !mapping.may_write) return -EACCES;
+  auto* source = dynamic_cast<FileSource*>(&mapping.shared->source());
+  if (source == nullptr) return -EACCES;
+  const std::uint64_t offset = mapping.offset + (start - area->first);
+  if (const std::int64_t error = WriteBack(*mapping.shared); error < 0) return error;
+  const std::int64_t punched =
+      source->file().Allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, end - start);
+  if (punched == 0) RefreshFile(source->identity(), offset, offset + (end - start));
+  return punched;
+}
+
+std::int64_t AddressSpace::Remove(std::uint64_t address, std::uint64_t bytes) {
+  const auto end = RangeEnd(address, bytes);
+  if (!IsPageAligned(address) || !end) return -EINVAL;
+  std::uint64_t at = address;
+  bool gap = false;
+  auto area = areas_.upper_bound(address);
+  if (area != areas_.begin() && std::prev(area)->second.end > address) --area;
+  for (; area != areas_.end() && area->first < *end; ++area) {
+    gap = gap || area->first > at;
+    const std::uint64_t start = std::max(at, area->first);
+    const std::uint64_t stop = std::min(*end, area->second.end);
+    if (const std::int64_t error = RemovePart(start, stop, area); error < 0) return error;
+    at = stop;
+  }
+  return gap || at < *end ? -ENOMEM : 0;
 }
 
 void AddressSpace::DropUnmappedFiles() {

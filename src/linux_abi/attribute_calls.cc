@@ -170,7 +170,12 @@ std::int64_t ReadLinkNamed(Process& process, std::uint64_t fd, std::uint64_t add
   const Handle file = HandleArgument(process, fd, address, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH);
   if (!file.ok()) return file.result();
   const ErrnoOr<std::string> text = (*file)->ReadLink();
-  if (!text.ok()) return text.result();
+  if (!text.ok()) {
+    // An empty path is there for links that are open; for anything else it names nothing.
+    char first = 0;
+    const bool empty = process.memory().ReadObject(address, first) && first == '\0';
+    return empty && text.result() == -EINVAL ? -ENOENT : text.result();
+  }
   const std::size_t shown = std::min<std::size_t>(text->size(), static_cast<std::uint32_t>(bytes));
   const std::span<const char> part(text->data(), shown);
   if (!process.memory().Write(buffer, std::as_bytes(part))) return -EFAULT;

@@ -21,6 +21,7 @@
 #include "src/linux_abi/guest_copy.h"
 #include "src/linux_abi/process.h"
 #include "src/linux_abi/syscall_table.h"
+#include "src/linux_abi/vfs/epoll_file.h"
 #include "src/linux_abi/vfs/fd_table.h"
 #include "src/linux_abi/vfs/file_system.h"
 #include "src/linux_abi/vfs/memory_file.h"
@@ -32,7 +33,21 @@ namespace {
 
 std::uint64_t FdNumber(std::uint64_t argument) { return static_cast<std::uint32_t>(argument); }
 
+// Closing any descriptor of a file gives up the locks that the process has on it, however it
+// opened it. Spec: fcntl(2), advisory record locking.
+void GiveUpRecordLocks(Process& process, std::uint64_t fd) {
+  VfsContext& context = process.file_system().context();
+  if (context.locks.empty() && context.process_locks.empty()) return;
+  const OpenFile* file = process.files().Get(fd);
+  struct stat status {};
+  if (file == nullptr || file->path_only() || file->Stat(status) < 0) return;
+  const FileLocks::File identity{status.st_dev, status.st_ino};
+  context.locks.Release(identity, nullptr);
+  context.process_locks.erase(identity);
+}
+
 std::int64_t Close(Process& process, const SyscallArguments& arguments) {
+  GiveUpRecordLocks(process, arguments[0]);
   return process.files().Close(arguments[0]);
 }
 
@@ -43,6 +58,9 @@ std::int64_t CloseRange(Process& process, const SyscallArguments& arguments) {
   const std::uint64_t last = FdNumber(arguments[1]);
   const std::uint64_t flags = arguments[2];
   if (first > last || (flags & ~(kUnshare | kCloseOnExec)) != 0) return -EINVAL;
+  const std::uint64_t end = std::min<std::uint64_t>(last + 1, process.files().size());
+  for (std::uint64_t fd = first; fd < end && (flags & kCloseOnExec) == 0; ++fd)
+    GiveUpRecordLocks(process, fd);
   process.files().CloseRange(first, last, (flags & kCloseOnExec) != 0);
   return 0;
 }
@@ -58,6 +76,7 @@ std::int64_t Dup2(Process& process, const SyscallArguments& arguments) {
   if (file == nullptr) return -EBADF;
   const std::uint64_t target = FdNumber(arguments[1]);
   if (FdNumber(arguments[0]) == target) return static_cast<std::int64_t>(target);
+  GiveUpRecordLocks(process, target);
   return process.files().Replace(target, std::move(file), /*close_on_exec=*/false);
 }
 
@@ -67,6 +86,7 @@ std::int64_t Dup3(Process& process, const SyscallArguments& arguments) {
   if ((flags & ~O_CLOEXEC) != 0 || FdNumber(arguments[0]) == target) return -EINVAL;
   std::shared_ptr<OpenFile> file = process.files().Share(arguments[0]);
   if (file == nullptr) return -EBADF;
+  GiveUpRecordLocks(process, target);
   return process.files().Replace(target, std::move(file), (flags & O_CLOEXEC) != 0);
 }
 
@@ -113,11 +133,9 @@ std::int64_t TakeLock(Process& process, OpenFile& file, const FileLocks::File& i
                       bool whole_file, const FileLock& wanted, bool unlock) {
   FileLocks& locks = process.file_system().context().locks;
   const std::int64_t result = locks.Set(identity, whole_file, wanted, unlock);
-  if (result == 0 && !unlock && !file.keeps_for_locks()) {
-    file.KeepForLocks(std::shared_ptr<void>(nullptr, [&locks, identity, owner = &file](void*) {
-      locks.Release(identity, owner);
-      locks.Release(identity, nullptr);
-    }));
+  if (result == 0 && !unlock && wanted.owner != nullptr && !file.keeps_for_locks()) {
+    file.KeepForLocks(std::shared_ptr<void>(
+        nullptr, [&locks, identity, owner = &file](void*) { locks.Release(identity, owner); }));
   }
   return result;
 }
@@ -306,13 +324,17 @@ std::int64_t Ioctl(Process& process, const SyscallArguments& arguments) {
       return 0;
     }
     case FIONREAD: {
-      const std::int64_t available = (*file)->Available();
-      if (available < 0) return available;
+      struct stat status {};
+      const bool regular = (*file)->Stat(status) == 0 && S_ISREG(status.st_mode);
+      // Less than nothing behind a file's end, as Linux counts it.
+      const std::int64_t available =
+          regular ? status.st_size - (*file)->Seek(0, SEEK_CUR) : (*file)->Available();
+      if (available < 0 && !regular) return available;
       const auto answer = static_cast<std::int32_t>(available);
       return process.memory().WriteObject(arguments[2], answer) ? 0 : -EFAULT;
     }
     default:
-      return -ENOTTY;
+      return dynamic_cast<const EpollFile*>(*file) != nullptr ? -EINVAL : -ENOTTY;
   }
 }
 
@@ -360,6 +382,7 @@ std::int64_t MemfdCreate(Process& process, const SyscallArguments& arguments) {
       process.file_system().CreateUnnamed(no_exec ? 0666 : 0777);
   if (!file.ok()) return -ENOMEM;
   MemoryNode& node = *dynamic_cast<MemoryFile&>(**file).node();
+  node.internal = true;
   node.name = "memfd:" + name;
   node.seals = no_exec ? kSealExec : (flags & MFD_ALLOW_SEALING) != 0 ? 0 : F_SEAL_SEAL;
   return process.files().Add(*std::move(file), (flags & MFD_CLOEXEC) != 0);

@@ -35,21 +35,35 @@ ErrnoOr<OpenFile*> FileFor(Process& process, std::uint64_t fd, Direction directi
   return file;
 }
 
+// The same for a call that may name an offset. What has no positions is no place for one, whatever
+// it is open for.
+ErrnoOr<OpenFile*> FileAt(Process& process, std::uint64_t fd, Direction direction,
+                          std::optional<std::uint64_t> offset) {
+  if (!offset) return FileFor(process, fd, direction);
+  if (static_cast<std::int64_t>(*offset) < 0) return Errno{EINVAL};
+  const ErrnoOr<OpenFile*> file = FileArgument(process, fd);
+  if (!file.ok()) return file;
+  if (!(*file)->has_positions()) return Errno{ESPIPE};
+  return FileFor(process, fd, direction);
+}
+
 std::int64_t Move(Process& process, Direction direction, OpenFile& file,
                   std::span<const GuestRange> ranges, std::optional<std::uint64_t> offset) {
+  // Whatever its offset, what a file that is open for appending is given goes to its end.
+  struct stat status {};
+  if (offset && direction == Direction::kWrite && (file.flags() & O_APPEND) != 0 &&
+      SyncMappings(process, file) == 0 && file.Stat(status) == 0)
+    offset = static_cast<std::uint64_t>(status.st_size);
   return direction == Direction::kRead ? ReadToGuest(process, file, ranges, offset)
                                        : WriteFromGuest(process, file, ranges, offset);
 }
 
 std::int64_t MoveBuffer(Process& process, const SyscallArguments& arguments, Direction direction,
                         bool positioned) {
-  const ErrnoOr<OpenFile*> file = FileFor(process, arguments[0], direction);
-  if (!file.ok()) return file.result();
   std::optional<std::uint64_t> offset;
-  if (positioned) {
-    if (static_cast<std::int64_t>(arguments[3]) < 0) return -EINVAL;
-    offset = arguments[3];
-  }
+  if (positioned) offset = arguments[3];
+  const ErrnoOr<OpenFile*> file = FileAt(process, arguments[0], direction, offset);
+  if (!file.ok()) return file.result();
   // Linux looks at the whole range before it cuts the length.
   const auto end = CheckedAdd(arguments[1], arguments[2]);
   if (!end || *end > kUserEnd) return -EFAULT;
@@ -60,11 +74,14 @@ std::int64_t MoveBuffer(Process& process, const SyscallArguments& arguments, Dir
 
 std::int64_t MoveVectors(Process& process, const SyscallArguments& arguments, Direction direction,
                          std::optional<std::uint64_t> offset) {
-  const ErrnoOr<OpenFile*> file = FileFor(process, arguments[0], direction);
+  const ErrnoOr<OpenFile*> file = FileAt(process, arguments[0], direction, offset);
   if (!file.ok()) return file.result();
-  if (offset && static_cast<std::int64_t>(*offset) < 0) return -EINVAL;
+  const bool able = direction == Direction::kRead ? (*file)->can_read() : (*file)->can_write();
+  if (!able) return -EINVAL;
   const ErrnoOr<std::vector<GuestRange>> ranges = ReadVectors(process, arguments[1], arguments[2]);
   if (!ranges.ok()) return ranges.result();
+  if (std::ranges::all_of(*ranges, [](const GuestRange& range) { return range.bytes == 0; }))
+    return 0;
   return Move(process, direction, **file, *ranges, offset);
 }
 
@@ -112,6 +129,7 @@ std::int64_t PWriteV2(Process& process, const SyscallArguments& arguments) {
 std::int64_t LSeek(Process& process, const SyscallArguments& arguments) {
   const ErrnoOr<OpenFile*> file = FileArgument(process, arguments[0]);
   if (!file.ok()) return file.result();
+  if (static_cast<std::uint32_t>(arguments[2]) > SEEK_HOLE) return -EINVAL;
   return (*file)->Seek(static_cast<std::int64_t>(arguments[1]), static_cast<int>(arguments[2]));
 }
 
@@ -126,13 +144,40 @@ std::int64_t FTruncate(Process& process, const SyscallArguments& arguments) {
   return result;
 }
 
+// Whether Linux knows the mode: those that change what is there exclude each other.
+bool IsAllocationMode(int mode) {
+  switch (mode & ~FALLOC_FL_KEEP_SIZE) {
+    case 0:
+    case FALLOC_FL_ZERO_RANGE:
+    case FALLOC_FL_UNSHARE_RANGE:
+      return true;
+    case FALLOC_FL_PUNCH_HOLE:
+      return (mode & FALLOC_FL_KEEP_SIZE) != 0;
+    case FALLOC_FL_COLLAPSE_RANGE:
+    case FALLOC_FL_INSERT_RANGE:
+      return (mode & FALLOC_FL_KEEP_SIZE) == 0;
+    default:
+      return false;
+  }
+}
+
+std::int64_t CheckAllocatable(const OpenFile& file) {
+  if (!file.writable()) return -EBADF;
+  struct stat status {};
+  if (const std::int64_t error = file.Stat(status); error < 0) return error;
+  if (S_ISFIFO(status.st_mode)) return -ESPIPE;
+  return S_ISREG(status.st_mode) ? 0 : -ENODEV;
+}
+
 std::int64_t FAllocate(Process& process, const SyscallArguments& arguments) {
-  const ErrnoOr<OpenFile*> file = FileFor(process, arguments[0], Direction::kWrite);
+  const ErrnoOr<OpenFile*> file = FileArgument(process, arguments[0]);
   if (!file.ok()) return file.result();
   const auto mode = static_cast<int>(arguments[1]);
   const auto offset = static_cast<std::int64_t>(arguments[2]);
   const auto bytes = static_cast<std::int64_t>(arguments[3]);
   if (offset < 0 || bytes <= 0) return -EINVAL;
+  if (!IsAllocationMode(mode)) return -EOPNOTSUPP;
+  if (const std::int64_t error = CheckAllocatable(**file); error < 0) return error;
   if (bytes > std::numeric_limits<std::int64_t>::max() - offset) return -EFBIG;
   if (mode != 0 && mode != FALLOC_FL_KEEP_SIZE &&
       mode != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)) {
@@ -193,127 +238,9 @@ std::int64_t SyncAll(Process& process, const SyscallArguments&) {
 std::int64_t FAdvise(Process& process, const SyscallArguments& arguments) {
   const ErrnoOr<OpenFile*> file = FileArgument(process, arguments[0]);
   if (!file.ok()) return file.result();
-  if ((*file)->Seek(0, SEEK_CUR) == -ESPIPE) return -ESPIPE;
-  return arguments[3] > POSIX_FADV_NOREUSE ? -EINVAL : 0;
-}
-
-/// One side of a transfer between files: at its own offset, or at one kept in guest memory.
-struct TransferEnd {
-  OpenFile* file = nullptr;
-  std::uint64_t offset_address = 0;
-  std::uint64_t position = 0;
-
-  std::int64_t Start(Process& process) {
-    std::int64_t start = 0;
-    if (offset_address == 0) {
-      start = file->Seek(0, SEEK_CUR);
-      if (start < 0) return start;
-    } else if (!process.memory().ReadObject(offset_address, start)) {
-      return -EFAULT;
-    }
-    position = static_cast<std::uint64_t>(start);
-    return start < 0 ? -EINVAL : 0;
-  }
-  std::int64_t Finish(Process& process) const {
-    if (offset_address == 0) {
-      return std::min<std::int64_t>(file->Seek(static_cast<std::int64_t>(position), SEEK_SET), 0);
-    }
-    return process.memory().WriteObject(offset_address, position) ? 0 : -EFAULT;
-  }
-};
-
-// `to` is written at its position, or sequentially where it has none.
-std::int64_t Transfer(Process& process, TransferEnd& from, TransferEnd& to, bool to_position,
-                      std::uint64_t bytes) {
-  bytes = std::min(bytes, kMaxTransferBytes);
-  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(kBounceBytes);
-  std::uint64_t moved = 0;
-  std::int64_t error = 0;
-  SyncMappings(process, *from.file);
-  SyncMappings(process, *to.file);
-  while (moved < bytes && error == 0) {
-    const std::uint64_t piece = std::min<std::uint64_t>(bytes - moved, kBounceBytes);
-    const std::int64_t n = from.file->PRead({buffer.get(), piece}, from.position);
-    if (n <= 0) {
-      error = n;
-      break;
-    }
-    const std::span<const std::byte> filled(buffer.get(), static_cast<std::size_t>(n));
-    const std::int64_t written =
-        to_position ? to.file->PWrite(filled, to.position) : to.file->Write(filled);
-    if (written <= 0) {
-      error = written;
-      break;
-    }
-    const auto advance = static_cast<std::uint64_t>(written);
-    moved += advance;
-    from.position += advance;
-    to.position += advance;
-    if (written < n) break;
-    if (moved % (kBounceBytes * 128) == 0 && RunIsEnding(process)) error = -EINTR;
-  }
-  if (moved > 0) RefreshMappings(process, *to.file);
-  return moved > 0 ? static_cast<std::int64_t>(moved) : error;
-}
-
-std::int64_t SendFile(Process& process, const SyscallArguments& arguments) {
-  const ErrnoOr<OpenFile*> out = FileFor(process, arguments[0], Direction::kWrite);
-  if (!out.ok()) return out.result();
-  const ErrnoOr<OpenFile*> in = FileFor(process, arguments[1], Direction::kRead);
-  if (!in.ok()) return in.result();
-  if (((*out)->flags() & O_APPEND) != 0) return -EINVAL;
-  TransferEnd from{.file = *in, .offset_address = arguments[2]};
-  TransferEnd to{.file = *out};
-  const std::int64_t started = from.Start(process);
-  if (started < 0) return started == -ESPIPE ? -EINVAL : started;
-  const std::int64_t moved = Transfer(process, from, to, /*to_position=*/false, arguments[3]);
-  if (moved == -EAGAIN && !(*out)->nonblocking()) return SleepOnFile(process, **out, POLLOUT);
-  if (moved == -EPIPE) process.RaisePipeSignal();
-  if (moved < 0) return moved == -ESPIPE || moved == -EISDIR ? -EINVAL : moved;
-  const std::int64_t finished = from.Finish(process);
-  return finished < 0 ? finished : moved;
-}
-
-std::int64_t CheckRegular(const OpenFile& file) {
   struct stat status {};
-  const std::int64_t result = file.Stat(status);
-  if (result < 0) return result;
-  if (S_ISDIR(status.st_mode)) return -EISDIR;
-  return S_ISREG(status.st_mode) ? 0 : -EINVAL;
-}
-
-std::int64_t CopyFileRange(Process& process, const SyscallArguments& arguments) {
-  const ErrnoOr<OpenFile*> in = FileFor(process, arguments[0], Direction::kRead);
-  if (!in.ok()) return in.result();
-  const ErrnoOr<OpenFile*> out = FileFor(process, arguments[2], Direction::kWrite);
-  if (!out.ok()) return out.result();
-  if (((*out)->flags() & O_APPEND) != 0) return -EBADF;
-  if (arguments[5] != 0) return -EINVAL;
-  TransferEnd from{.file = *in, .offset_address = arguments[1]};
-  TransferEnd to{.file = *out, .offset_address = arguments[3]};
-  for (const OpenFile* file : {*in, *out}) {
-    const std::int64_t regular = CheckRegular(*file);
-    if (regular < 0) return regular;
-  }
-  for (TransferEnd* end : {&from, &to}) {
-    const std::int64_t started = end->Start(process);
-    if (started < 0) return started;
-  }
-  const std::uint64_t bytes = std::min(arguments[4], kMaxTransferBytes);
-  const std::uint64_t low = std::min(from.position, to.position);
-  const std::uint64_t high = std::max(from.position, to.position);
-  struct stat in_status {};
-  struct stat out_status {};
-  const bool same = (*in)->Stat(in_status) == 0 && (*out)->Stat(out_status) == 0 &&
-                    in_status.st_dev == out_status.st_dev && in_status.st_ino == out_status.st_ino;
-  if (same && high - low < bytes) return -EINVAL;
-  const std::int64_t moved = Transfer(process, from, to, /*to_position=*/true, bytes);
-  if (moved <= 0) return moved;
-  for (const TransferEnd* end : {&from, &to}) {
-    const std::int64_t finished = end->Finish(process);
-    if (finished < 0) return finished;
-  }
-  return moved;
+  if ((*file)->Stat(status) == 0 && S_ISFIFO(status.st_mode)) return -ESPIPE;
+  return arguments[3] > POSIX_FADV_NOREUSE ? -EINVAL : 0;
 }
 
 std::int64_t GetDents64(Process& process, const SyscallArguments& arguments) {
@@ -368,8 +295,6 @@ constexpr SyscallEntry kEntries[] = {
     {SYS_syncfs, "syncfs", SyncFileSystem, Support::kPartial, kOpenFilesOnly},
     {SYS_sync, "sync", SyncAll, Support::kPartial, kOpenFilesOnly},
     {SYS_fadvise64, "fadvise64", FAdvise},
-    {SYS_sendfile, "sendfile", SendFile},
-    {SYS_copy_file_range, "copy_file_range", CopyFileRange},
     {SYS_getdents64, "getdents64", GetDents64},
 };
 

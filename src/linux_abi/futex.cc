@@ -6,8 +6,21 @@
 
 namespace waxvm::linux_abi {
 
-void FutexTable::Add(std::uint64_t address, Thread& thread, std::uint32_t bitset) {
-  waiters_[address].push_back({&thread, bitset});
+void FutexTable::Add(std::uint64_t address, Thread& thread, std::uint32_t bitset, bool inherits) {
+  waiters_[address].push_back({&thread, bitset, inherits});
+}
+
+bool FutexTable::MeetsLockWaiter(std::uint64_t address, std::uint32_t bitset) const {
+  const auto queue = waiters_.find(address);
+  if (queue == waiters_.end()) return false;
+  const auto waiter = std::ranges::find_if(
+      queue->second, [bitset](const Waiter& w) { return w.inherits || (w.bitset & bitset) != 0; });
+  return waiter != queue->second.end() && waiter->inherits;
+}
+
+bool FutexTable::FirstInherits(std::uint64_t address) const {
+  const auto queue = waiters_.find(address);
+  return queue != waiters_.end() && queue->second.front().inherits;
 }
 
 bool FutexTable::Remove(const Thread& thread) {

@@ -15,13 +15,18 @@ struct Thread;
 /// Spec: futex(2).
 class FutexTable {
  public:
-  void Add(std::uint64_t address, Thread& thread, std::uint32_t bitset);
+  /// `inherits`: it waits for a priority-inheriting lock, which is handed to it.
+  void Add(std::uint64_t address, Thread& thread, std::uint32_t bitset, bool inherits = false);
   /// Takes a waiter back; false when it was woken already.
   bool Remove(const Thread& thread);
   bool IsWaiting(const Thread& thread) const;
 
   /// Takes the longest waiting one whose bitset meets `bitset`, or null.
   Thread* TakeFirst(std::uint64_t address, std::uint32_t bitset);
+  /// True when the first waiter that TakeFirst would look at waits for a lock, or one before it.
+  bool MeetsLockWaiter(std::uint64_t address, std::uint32_t bitset) const;
+  /// Whether the longest waiting one waits for a lock; false without any.
+  bool FirstInherits(std::uint64_t address) const;
   bool HasWaiters(std::uint64_t address) const { return waiters_.contains(address); }
   /// Moves up to `count` waiters behind those of another word; returns how many.
   std::uint32_t Move(std::uint64_t from, std::uint64_t to, std::uint32_t count);
@@ -30,6 +35,7 @@ class FutexTable {
   struct Waiter {
     Thread* thread;
     std::uint32_t bitset;
+    bool inherits;
   };
   std::map<std::uint64_t, std::list<Waiter>> waiters_;
 };

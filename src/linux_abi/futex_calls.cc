@@ -20,6 +20,16 @@ std::int64_t CheckWord(std::uint64_t address) {
   return address % sizeof(std::uint32_t) == 0 ? 0 : -EINVAL;
 }
 
+// The same for a word that is not looked at. One that other processes might know must be there,
+// because Linux knows it by its page.
+std::int64_t CheckKey(Process& process, std::uint64_t address, std::uint64_t operation) {
+  if (const std::int64_t error = CheckWord(address); error < 0) return error;
+  if (address >= kUserEnd) return -EFAULT;
+  std::uint32_t value;
+  if ((operation & FUTEX_PRIVATE_FLAG) != 0) return 0;
+  return process.memory().ReadObject(address, value) ? 0 : -EFAULT;
+}
+
 std::uint32_t WakeUp(Process& process, std::uint64_t address, std::uint32_t count,
                      std::uint32_t bitset) {
   std::uint32_t woken = 0;
@@ -27,6 +37,18 @@ std::uint32_t WakeUp(Process& process, std::uint64_t address, std::uint32_t coun
     Thread* thread = process.futexes().TakeFirst(address, bitset);
     if (thread == nullptr) break;
     process.scheduler().WakeUp(*thread);
+    ++woken;
+  }
+  return woken;
+}
+
+// The same for a call of the guest's, which cannot wake who waits for a priority-inheriting lock.
+std::int64_t WakePlain(Process& process, std::uint64_t address, std::uint32_t count,
+                       std::uint32_t bitset) {
+  std::int64_t woken = 0;
+  while (woken < count) {
+    if (process.futexes().MeetsLockWaiter(address, bitset)) return -EINVAL;
+    if (WakeUp(process, address, 1, bitset) == 0) break;
     ++woken;
   }
   return woken;
@@ -75,25 +97,26 @@ std::int64_t FutexWait(Process& process, const SyscallArguments& a, bool absolut
 }
 
 std::int64_t FutexWake(Process& process, const SyscallArguments& a, std::uint32_t bitset) {
-  if (const std::int64_t error = CheckWord(a[0]); error < 0) return error;
   if (bitset == 0) return -EINVAL;
+  if (const std::int64_t error = CheckKey(process, a[0], a[1]); error < 0) return error;
   // Linux wakes one where zero or less is asked for.
   const auto count = std::max(static_cast<std::int32_t>(a[2]), 1);
-  return WakeUp(process, a[0], static_cast<std::uint32_t>(count), bitset);
+  return WakePlain(process, a[0], static_cast<std::uint32_t>(count), bitset);
 }
 
 std::int64_t Requeue(Process& process, const SyscallArguments& a, bool compare) {
-  for (const std::uint64_t address : {a[0], a[4]})
-    if (const std::int64_t error = CheckWord(address); error < 0) return error;
   const auto wake = static_cast<std::int32_t>(a[2]);
   const auto move = static_cast<std::int32_t>(a[3]);
   if (wake < 0 || move < 0) return -EINVAL;
+  for (const std::uint64_t address : {a[0], a[4]})
+    if (const std::int64_t error = CheckKey(process, address, a[1]); error < 0) return error;
   if (compare) {
     std::uint32_t value;
     if (!process.memory().ReadObject(a[0], value)) return -EFAULT;
     if (value != static_cast<std::uint32_t>(a[5])) return -EAGAIN;
   }
-  const std::uint32_t woken = WakeUp(process, a[0], static_cast<std::uint32_t>(wake), ~0u);
+  const std::int64_t woken = WakePlain(process, a[0], static_cast<std::uint32_t>(wake), ~0u);
+  if (woken < 0 || (move > 0 && process.futexes().MeetsLockWaiter(a[0], ~0u))) return -EINVAL;
   const std::uint32_t moved = process.futexes().Move(a[0], a[4], static_cast<std::uint32_t>(move));
   return woken + moved;
 }
@@ -159,16 +182,42 @@ std::int64_t ApplyOperation(Process& process, std::uint64_t address, std::uint32
 
 std::int64_t WakeOperation(Process& process, const SyscallArguments& a) {
   for (const std::uint64_t address : {a[0], a[4]})
-    if (const std::int64_t error = CheckWord(address); error < 0) return error;
+    if (const std::int64_t error = CheckKey(process, address, a[1]); error < 0) return error;
   bool holds = false;
   const std::int64_t applied =
       ApplyOperation(process, a[4], static_cast<std::uint32_t>(a[5]), holds);
   if (applied < 0) return applied;
   const auto first = std::max(static_cast<std::int32_t>(a[2]), 1);
   const auto second = std::max(static_cast<std::int32_t>(a[3]), 1);
-  std::int64_t woken = WakeUp(process, a[0], static_cast<std::uint32_t>(first), ~0u);
-  if (holds) woken += WakeUp(process, a[4], static_cast<std::uint32_t>(second), ~0u);
-  return woken;
+  const std::int64_t woken = WakePlain(process, a[0], static_cast<std::uint32_t>(first), ~0u);
+  if (woken < 0 || !holds) return woken;
+  const std::int64_t more = WakePlain(process, a[4], static_cast<std::uint32_t>(second), ~0u);
+  return more < 0 ? more : woken + more;
+}
+
+// The word of the priority-inheriting lock that a thread sleeps for; empty where it does not.
+std::optional<std::uint64_t> LockAskedFor(Process& process, const Thread& thread) {
+  if (!thread.asleep || thread.call.woken || thread.call.number != SYS_futex) return std::nullopt;
+  const std::uint64_t operation = thread.call.arguments[1] & FUTEX_CMD_MASK & 0xffffffff;
+  if (operation != FUTEX_LOCK_PI && operation != FUTEX_LOCK_PI2) return std::nullopt;
+  // Whose time ran out is not on the table any more.
+  if (!process.futexes().IsWaiting(thread)) return std::nullopt;
+  return thread.call.arguments[0];
+}
+
+// True where the lock's holder waits, over however many others, for a lock that `thread` holds.
+bool WouldWaitForItself(Process& process, const Thread& thread, std::int32_t holder) {
+  // Each step is another thread, or the guest has written a circle of its own.
+  for (std::size_t steps = process.scheduler().threads().size(); steps > 0; --steps) {
+    if (holder == thread.id) return true;
+    const Thread* owner = process.scheduler().Find(holder);
+    if (owner == nullptr) return false;
+    const std::optional<std::uint64_t> next = LockAskedFor(process, *owner);
+    std::uint32_t value;
+    if (!next || !process.memory().ReadObject(*next, value)) return false;
+    holder = static_cast<std::int32_t>(value & FUTEX_TID_MASK);
+  }
+  return false;
 }
 
 // Priority-inheriting locks. With one processor and no priorities the holder runs anyway: what is
@@ -191,6 +240,8 @@ std::int64_t LockPi(Process& process, const SyscallArguments& a, bool absolute_m
   if (!process.memory().ReadObject(a[0], value)) return -EFAULT;
   const std::uint32_t owner = value & FUTEX_TID_MASK;
   if (owner == own) return -EDEADLK;
+  // Somebody waits for the word as if it were no lock.
+  if (process.futexes().HasWaiters(a[0]) && !process.futexes().FirstInherits(a[0])) return -EINVAL;
   if (owner == 0) {
     const std::uint32_t waiters = process.futexes().HasWaiters(a[0]) ? FUTEX_WAITERS : 0;
     const std::uint32_t taken = own | waiters | (value & FUTEX_OWNER_DIED);
@@ -198,8 +249,9 @@ std::int64_t LockPi(Process& process, const SyscallArguments& a, bool absolute_m
   }
   if (process.scheduler().Find(static_cast<std::int32_t>(owner)) == nullptr) return -ESRCH;
   if (!wait) return -EAGAIN;
+  if (WouldWaitForItself(process, thread, static_cast<std::int32_t>(owner))) return -EDEADLK;
   if (!process.memory().WriteObject(a[0], value | FUTEX_WAITERS)) return -EFAULT;
-  process.futexes().Add(a[0], thread, ~0u);
+  process.futexes().Add(a[0], thread, ~0u, /*inherits=*/true);
   return WaitInTable(process, timeout);
 }
 
@@ -208,7 +260,19 @@ std::int64_t UnlockPi(Process& process, const SyscallArguments& a) {
   std::uint32_t value;
   if (!process.memory().ReadObject(a[0], value)) return -EFAULT;
   if ((value & FUTEX_TID_MASK) != static_cast<std::uint32_t>(process.thread().id)) return -EPERM;
+  if (process.futexes().HasWaiters(a[0]) && !process.futexes().FirstInherits(a[0])) return -EINVAL;
   return HandOverLock(process, a[0], 0) ? 0 : -EFAULT;
+}
+
+// Locks that others sleep for pass on when their holder ends, whether it listed them or not.
+void HandOverHeldLocks(Process& process, const Thread& thread) {
+  for (const auto& other : process.scheduler().threads()) {
+    const std::optional<std::uint64_t> word = LockAskedFor(process, *other);
+    std::uint32_t value;
+    if (word && process.memory().ReadObject(*word, value) &&
+        (value & FUTEX_TID_MASK) == static_cast<std::uint32_t>(thread.id))
+      HandOverLock(process, *word, FUTEX_OWNER_DIED);
+  }
 }
 
 std::int64_t Futex(Process& process, const SyscallArguments& a) {
@@ -287,6 +351,7 @@ void GiveUpLocks(Process& process, const Thread& thread) {
     std::uint64_t pending;
   } head{};
   AddressSpace& memory = process.memory();
+  HandOverHeldLocks(process, thread);
   if (thread.robust_list == 0 || !memory.ReadObject(thread.robust_list, head)) return;
   const auto give_up = [&](std::uint64_t entry, bool is_pending) {
     const bool inherits = (entry & 1) != 0;

@@ -63,6 +63,11 @@ class Cursor {
 
   bool Done() const { return rest_ == 0; }
   std::size_t NextBytes() const { return std::min<std::uint64_t>(rest_, kBounceBytes); }
+  /// The same, but not past the end of a range.
+  std::size_t NextBytesOfRange() const {
+    const std::uint64_t here = ranges_.empty() ? 0 : ranges_.front().bytes - within_;
+    return std::min<std::uint64_t>(NextBytes(), here);
+  }
   std::uint64_t rest() const { return rest_; }
   bool MustStop() {
     if (moved_ < next_look_) return false;
@@ -202,10 +207,12 @@ std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const Gu
   // What was written before the call went to sleep.
   std::uint64_t& progress = process.call_progress();
   cursor.Advance(progress);
-  if (file.has_messages() && cursor.rest() > kBounceBytes) return -EMSGSIZE;
+  const bool apart = file.writes_ranges_apart();
+  if (file.has_messages() && !apart && cursor.rest() > kBounceBytes) return -EMSGSIZE;
   do {
     if (cursor.MustStop()) return cursor.Result(-EINTR);
-    const std::span<std::byte> from(buffer.get(), cursor.NextBytes());
+    const std::span<std::byte> from(buffer.get(),
+                                    apart ? cursor.NextBytesOfRange() : cursor.NextBytes());
     const std::size_t copied = cursor.Gather(from);
     const bool whole = copied == from.size();
     if (!whole && (copied == 0 || file.has_messages())) return cursor.Result(-EFAULT);
@@ -226,7 +233,7 @@ std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const Gu
       RefreshMappings(process, file);
     }
     cursor.Advance(static_cast<std::uint64_t>(n));
-    if (file.has_messages()) break;
+    if (file.has_messages() && !apart) break;
   } while (!cursor.Done());
   return cursor.Result(0);
 }

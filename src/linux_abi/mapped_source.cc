@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/linux_abi/mapped_source.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -33,10 +37,54 @@ std::int64_t FileSource::PWrite(std::span<const std::byte> from, std::uint64_t o
   return file_->PWrite(from, offset);
 }
 
+std::shared_ptr<MappedSource> FileSource::Freeze() {
+  if (const int file = file_->host_descriptor(); file >= 0)
+    return DescriptorSource::Duplicate(file, *this);
+  const std::int64_t size = Size();
+  if (size < 0 || static_cast<std::uint64_t>(size) > BytesSource::kMaxBytes) return nullptr;
+  auto bytes = std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(size));
+  std::size_t done = 0;
+  while (done < bytes->size()) {
+    const std::int64_t got = PRead(std::span(*bytes).subspan(done), done);
+    if (got <= 0) return nullptr;
+    done += static_cast<std::size_t>(got);
+  }
+  return std::make_shared<BytesSource>(std::move(bytes), identity(), path());
+}
+
 std::int64_t FileSource::Size() const {
   struct stat status {};
   const std::int64_t result = file_->Stat(status);
   return result < 0 ? result : status.st_size;
 }
+
+std::shared_ptr<MappedSource> DescriptorSource::Duplicate(int file, const MappedSource& of) {
+  UniqueFd copy(::fcntl(file, F_DUPFD_CLOEXEC, 0));
+  if (!copy) return nullptr;
+  return std::make_shared<DescriptorSource>(std::move(copy), of.identity(), of.path());
+}
+
+std::int64_t DescriptorSource::PRead(std::span<std::byte> to, std::uint64_t offset) {
+  const ssize_t got = ::pread(file_.get(), to.data(), to.size(), static_cast<off_t>(offset));
+  return got < 0 ? -errno : got;
+}
+
+std::int64_t DescriptorSource::PWrite(std::span<const std::byte>, std::uint64_t) { return -EROFS; }
+
+std::int64_t DescriptorSource::Size() const {
+  struct stat status {};
+  return ::fstat(file_.get(), &status) != 0 ? -errno : status.st_size;
+}
+
+std::int64_t BytesSource::PRead(std::span<std::byte> to, std::uint64_t offset) {
+  if (offset >= bytes_->size()) return 0;
+  const std::size_t count = std::min<std::size_t>(to.size(), bytes_->size() - offset);
+  std::memcpy(to.data(), bytes_->data() + offset, count);
+  return static_cast<std::int64_t>(count);
+}
+
+std::int64_t BytesSource::PWrite(std::span<const std::byte>, std::uint64_t) { return -EROFS; }
+
+std::int64_t BytesSource::Size() const { return static_cast<std::int64_t>(bytes_->size()); }
 
 }  // namespace waxvm::linux_abi

@@ -8,7 +8,9 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "src/base/unique_fd.h"
 #include "src/linux_abi/vfs/open_file.h"
 #include "waxvm/program.h"
 
@@ -38,6 +40,10 @@ class MappedSource {
   /// Bytes there are now, or a negated errno; pages that begin behind them cannot be had (SIGBUS).
   virtual std::int64_t Size() const = 0;
 
+  /// The same bytes, by an object that any number of instances may read at once; null where that
+  /// cannot be had.
+  virtual std::shared_ptr<MappedSource> Freeze() = 0;
+
   const FileIdentity& identity() const { return identity_; }
   /// As the guest knows it; may be empty.
   const std::string& path() const { return path_; }
@@ -55,6 +61,9 @@ class ProgramSource final : public MappedSource {
   std::int64_t PRead(std::span<std::byte> to, std::uint64_t offset) override;
   std::int64_t PWrite(std::span<const std::byte>, std::uint64_t) override;
   std::int64_t Size() const override;
+  std::shared_ptr<MappedSource> Freeze() override {
+    return std::make_shared<ProgramSource>(program_, path());
+  }
 
  private:
   Program program_;
@@ -68,10 +77,49 @@ class FileSource final : public MappedSource {
   std::int64_t PRead(std::span<std::byte> to, std::uint64_t offset) override;
   std::int64_t PWrite(std::span<const std::byte> from, std::uint64_t offset) override;
   std::int64_t Size() const override;
+  std::shared_ptr<MappedSource> Freeze() override;
   OpenFile& file() { return *file_; }
 
  private:
   std::shared_ptr<OpenFile> file_;
+};
+
+/// A file of the host by a descriptor of its own, read-only and without state: what a snapshot
+/// keeps of a mapped file. Thread safety: may be shared between threads.
+class DescriptorSource final : public MappedSource {
+ public:
+  DescriptorSource(UniqueFd file, FileIdentity identity, std::string path)
+      : MappedSource(identity, std::move(path)), file_(std::move(file)) {}
+  std::int64_t PRead(std::span<std::byte> to, std::uint64_t offset) override;
+  std::int64_t PWrite(std::span<const std::byte>, std::uint64_t) override;
+  std::int64_t Size() const override;
+  std::shared_ptr<MappedSource> Freeze() override { return Duplicate(file_.get(), *this); }
+  /// Null when there is no descriptor left for it.
+  static std::shared_ptr<MappedSource> Duplicate(int file, const MappedSource& of);
+
+ private:
+  const UniqueFd file_;
+};
+
+/// Bytes that were read once: what a snapshot keeps of a mapped file that no other instance can
+/// open. Thread safety: may be shared between threads.
+class BytesSource final : public MappedSource {
+ public:
+  /// A snapshot takes no more than this of one file.
+  static constexpr std::uint64_t kMaxBytes = std::uint64_t{256} << 20;
+
+  BytesSource(std::shared_ptr<const std::vector<std::byte>> bytes, FileIdentity identity,
+              std::string path)
+      : MappedSource(identity, std::move(path)), bytes_(std::move(bytes)) {}
+  std::int64_t PRead(std::span<std::byte> to, std::uint64_t offset) override;
+  std::int64_t PWrite(std::span<const std::byte>, std::uint64_t) override;
+  std::int64_t Size() const override;
+  std::shared_ptr<MappedSource> Freeze() override {
+    return std::make_shared<BytesSource>(bytes_, identity(), path());
+  }
+
+ private:
+  const std::shared_ptr<const std::vector<std::byte>> bytes_;
 };
 
 }  // namespace waxvm::linux_abi

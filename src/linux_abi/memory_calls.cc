@@ -72,7 +72,6 @@ std::int64_t AddFile(Process& process, const SyscallArguments& a, MapRequest& re
 std::int64_t CheckMmap(const SyscallArguments& a) {
   const std::uint64_t flags = a[3];
   const std::uint64_t type = flags & MAP_TYPE;
-  if (a[5] % kPageBytes != 0) return -EINVAL;
   if (type != MAP_PRIVATE && type != MAP_SHARED && type != MAP_SHARED_VALIDATE) return -EINVAL;
   if (type == MAP_SHARED_VALIDATE &&
       ((flags & ~(kKnownMapFlags | kHugeShiftBits)) != 0 || (flags & kMapSync) != 0))
@@ -88,8 +87,13 @@ std::int64_t CheckMmap(const SyscallArguments& a) {
 }
 
 std::int64_t Mmap(Process& process, const SyscallArguments& a) {
-  if (const std::int64_t error = CheckMmap(a); error < 0) return error;
   const std::uint64_t flags = a[3];
+  if (a[5] % kPageBytes != 0) return -EINVAL;
+  // A descriptor that is none comes before anything else that is wrong.
+  if ((flags & MAP_ANONYMOUS) == 0)
+    if (const ErrnoOr<OpenFile*> file = FileArgument(process, a[4]); !file.ok())
+      return file.result();
+  if (const std::int64_t error = CheckMmap(a); error < 0) return error;
   MapRequest request{.rights = RightsOf(a[2]),
                      .fixed = (flags & MAP_FIXED) != 0,
                      .no_replace = (flags & MAP_FIXED_NOREPLACE) != 0,
@@ -175,6 +179,9 @@ std::int64_t Madvise(Process& process, const SyscallArguments& a) {
     case MADV_FREE:
       if (!sound_range) return -EINVAL;
       return a[1] == 0 ? 0 : memory.Discard(a[0], a[1], advice == MADV_FREE);
+    case MADV_REMOVE:
+      if (!sound_range) return -EINVAL;
+      return a[1] == 0 ? 0 : memory.Remove(a[0], a[1]);
     case kMadvPopulateRead:
     case kMadvPopulateWrite:
       if (!sound_range) return -EINVAL;
@@ -234,8 +241,7 @@ constexpr SyscallEntry kCalls[] = {
     {SYS_mprotect, "mprotect", Mprotect},
     {SYS_brk, "brk", Brk},
     {SYS_mremap, "mremap", Mremap},
-    {SYS_madvise, "madvise", Madvise, Support::kPartial,
-     "MADV_REMOVE, MADV_HWPOISON and MADV_SOFT_OFFLINE"},
+    {SYS_madvise, "madvise", Madvise, Support::kPartial, "MADV_HWPOISON and MADV_SOFT_OFFLINE"},
     {SYS_msync, "msync", Msync},
     {SYS_mlock, "mlock", Mlock, Support::kPartial, "accepted, without effect"},
     {SYS_mlock2, "mlock2", Mlock2, Support::kPartial, "accepted, without effect"},

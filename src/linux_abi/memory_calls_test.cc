@@ -75,6 +75,22 @@ TEST_F(MemoryCallsTest, FilesAndTheirSharedMappingsAgree) {
   EXPECT_EQ(guest_.Text(to, 1), "Z");
 }
 
+TEST_F(MemoryCallsTest, RemovingMakesAHoleInTheFile) {
+  const std::int64_t fd = MakeFile("/tmp/f", 2);
+  const std::int64_t shared = MapFile(fd, 2 * kPage, kReadWrite, MAP_SHARED);
+  ASSERT_TRUE(Store(shared + 1, 'X'));
+  EXPECT_EQ(guest_.Call(SYS_madvise, shared, kPage, MADV_REMOVE), 0);
+  EXPECT_EQ(At(shared + 1), '\0');
+  EXPECT_EQ(At(shared + static_cast<std::int64_t>(kPage)), 'a');
+  const std::uint64_t buffer = guest_.Reserve(16);
+  EXPECT_EQ(guest_.Call(SYS_pread64, fd, buffer, 1, 1), 1);
+  EXPECT_EQ(guest_.Text(buffer, 1), std::string(1, '\0'));
+  const std::int64_t own = MapFile(fd, kPage, kReadWrite, MAP_PRIVATE);
+  EXPECT_EQ(guest_.Call(SYS_madvise, own, kPage, MADV_REMOVE), -EACCES);
+  EXPECT_EQ(guest_.Call(SYS_madvise, FakeProcess::kScratch, kPage, MADV_REMOVE), -EINVAL);
+  EXPECT_EQ(guest_.Call(SYS_madvise, 0x700000000, kPage, MADV_REMOVE), -ENOMEM);
+}
+
 TEST_F(MemoryCallsTest, PrivateMappingOutlivesItsDescriptor) {
   const std::int64_t fd = MakeFile("/tmp/f", 64);
   const std::int64_t at = MapFile(fd, 64 * kPage, kReadWrite, MAP_PRIVATE);

@@ -13,6 +13,7 @@
 #include "src/linux_abi/process.h"
 #include "src/linux_abi/socket_message.h"
 #include "src/linux_abi/syscall_table.h"
+#include "src/linux_abi/vfs/file_system.h"
 #include "src/linux_abi/wait.h"
 
 namespace waxvm::linux_abi {
@@ -42,6 +43,29 @@ struct Sending {
   int flags = 0;
 };
 
+/// What a message carries while its sender sleeps. It is as much in flight as what is queued: a
+/// guest whose threads all sleep could else hold many times the files it may have open.
+struct KeptFiles {
+  KeptFiles(VfsContext& vfs, Ancillary carried) : context(vfs), ancillary(std::move(carried)) {
+    context.files_in_flight += ancillary.files.size();
+  }
+  ~KeptFiles() { context.files_in_flight -= ancillary.files.size(); }
+  KeptFiles(const KeptFiles&) = delete;
+  KeptFiles& operator=(const KeptFiles&) = delete;
+
+  VfsContext& context;
+  Ancillary ancillary;
+};
+
+// The files of a message are those at the time of the call, however often it is tried.
+ErrnoOr<Ancillary> AncillaryOf(Process& process, const MessageHeader& header) {
+  std::shared_ptr<void>& kept = process.thread().call.kept;
+  if (kept == nullptr) return ReadControl(process, header);
+  Ancillary ancillary = std::static_pointer_cast<KeptFiles>(kept)->ancillary;
+  kept.reset();
+  return ancillary;
+}
+
 // One message, or the first piece of what goes into a stream.
 std::int64_t SendPiece(Process& process, Sending& sending) {
   const std::uint64_t total = Total(sending.ranges);
@@ -52,7 +76,7 @@ std::int64_t SendPiece(Process& process, Sending& sending) {
   const auto buffer = std::make_unique_for_overwrite<std::byte[]>(bytes);
   const std::span<std::byte> piece(buffer.get(), bytes);
   if (GatherFromGuest(process, sending.ranges, 0, piece) < bytes) return -EFAULT;
-  return sending.socket.Send(piece, std::move(sending.ancillary), sending.target);
+  return sending.socket.Send(piece, sending.ancillary, sending.target);
 }
 
 std::int64_t Send(Process& process, Sending sending) {
@@ -67,6 +91,11 @@ std::int64_t Send(Process& process, Sending sending) {
   if (progress == 0) {
     const std::int64_t n = SendPiece(process, sending);
     if (n == -EAGAIN && may_wait && !socket.nonblocking()) {
+      VfsContext& context = process.file_system().context();
+      if (context.files_in_flight + sending.ancillary.files.size() > context.max_files_in_flight)
+        return -ETOOMANYREFS;
+      process.thread().call.kept =
+          std::make_shared<KeptFiles>(context, std::move(sending.ancillary));
       return SleepOnFile(process, sending.target ? *sending.target : socket, POLLOUT);
     }
     // Only a stream's reader can be missed by surprise.
@@ -105,7 +134,7 @@ std::int64_t SendMessage(Process& process, UnixSocket& socket, const MessageHead
   Sending sending{.socket = socket, .ranges = *std::move(ranges)};
   sending.flags = flags;
   if (process.call_progress() == 0) {
-    ErrnoOr<Ancillary> ancillary = ReadControl(process, header);
+    ErrnoOr<Ancillary> ancillary = AncillaryOf(process, header);
     if (!ancillary.ok()) return ancillary.result();
     sending.ancillary = *std::move(ancillary);
   }
@@ -178,6 +207,7 @@ std::int64_t Receive(Process& process, UnixSocket& socket, const std::vector<Gue
     const std::span<std::byte> to(buffer.get(), bytes);
     const std::int64_t n = socket.Receive(to, peek, received);
     if (n == -EAGAIN && may_wait && (progress == 0 || fill)) {
+      if (socket.ends_waits()) return 0;
       const std::int64_t slept = SleepOnFile(process, socket, POLLIN);
       if (slept == kAsleep || progress == 0) return slept;
       break;

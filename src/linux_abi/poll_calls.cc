@@ -117,11 +117,7 @@ struct Waited {
   short wanted = 0;
   short ready = 0;
 
-  void Take(short state) {
-    if ((state & POLLIN) != 0) state |= POLLRDNORM;
-    if ((state & POLLOUT) != 0) state |= POLLWRNORM;
-    ready = static_cast<short>(state & (wanted | POLLERR | POLLHUP));
-  }
+  void Take(short state) { ready = static_cast<short>(state & (wanted | POLLERR | POLLHUP)); }
 };
 
 // Every look at what poll and select wait for finds the descriptors anew, as on Linux.
@@ -138,7 +134,7 @@ std::vector<WatchedFile> Watch(std::span<const Waited> files) {
     short& wanted = events[waited.file];
     wanted = static_cast<short>(wanted | waited.wanted);
     if ((waited.wanted & POLLRDNORM) != 0) wanted |= POLLIN;
-    if ((waited.wanted & POLLWRNORM) != 0) wanted |= POLLOUT;
+    if ((waited.wanted & (POLLWRNORM | POLLWRBAND)) != 0) wanted |= POLLOUT;
   }
   std::vector<WatchedFile> watched;
   for (const auto& [file, wanted] : events) watched.push_back({file->shared_from_this(), wanted});
@@ -151,7 +147,7 @@ std::int64_t WaitFor(Process& process, std::span<Waited> files, Timeout timeout)
   {
     const EpollFile::Round round(process.file_system().context());
     for (Waited& waited : files) {
-      waited.Take(waited.file->Poll());
+      waited.Take(waited.file->PollWithBands());
       ready = ready || waited.ready != 0;
     }
   }
@@ -329,7 +325,7 @@ std::int64_t EpollCreate1(Process& process, const SyscallArguments& arguments) {
 
 ErrnoOr<std::shared_ptr<EpollFile>> EpollArgument(Process& process, std::uint64_t fd) {
   OpenFile* file = FindForCall(process, fd);
-  if (file == nullptr) return Errno{EBADF};
+  if (file == nullptr || file->path_only()) return Errno{EBADF};
   std::shared_ptr<EpollFile> epoll = std::dynamic_pointer_cast<EpollFile>(file->shared_from_this());
   if (epoll == nullptr) return Errno{EINVAL};
   return epoll;
@@ -342,7 +338,9 @@ std::int64_t EpollCtl(Process& process, const SyscallArguments& arguments) {
     return -EFAULT;
   }
   const std::shared_ptr<OpenFile> file = process.files().Share(arguments[2]);
-  if (file == nullptr || process.files().Get(arguments[0]) == nullptr) return -EBADF;
+  if (file == nullptr || file->path_only()) return -EBADF;
+  if (const ErrnoOr<OpenFile*> own = FileArgument(process, arguments[0]); !own.ok())
+    return own.result();
   struct stat status {};
   const bool pollable =
       file->Stat(status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/linux_abi/process.h"
 
+#include <sys/syscall.h>
+
 #include <cerrno>
 
 #include "src/base/status.h"
@@ -25,10 +27,9 @@ Process::Process(const InstanceSpec& spec, PageMapper& mapper, Host& host, Memor
 // Mapped files are written back, and closed, while their file system is still there.
 Process::~Process() { memory_.Close(); }
 
-absl::StatusOr<std::unique_ptr<Process>> Process::Create(const InstanceSpec& spec,
-                                                         PageMapper& mapper, Host& host,
-                                                         MemoryAccount& account,
-                                                         const CpuFeatures& features) {
+absl::StatusOr<std::unique_ptr<Process>> Process::CreateEmpty(const InstanceSpec& spec,
+                                                              PageMapper& mapper, Host& host,
+                                                              MemoryAccount& account) {
   std::unique_ptr<Process> process(new Process(spec, mapper, host, account));
   WAXVM_ASSIGN_OR_RETURN(process->file_system_, FileSystem::Create(spec, account, host));
   process->files_ = std::make_unique<FdTable>(
@@ -36,10 +37,44 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Create(const InstanceSpec& spe
   std::unique_ptr<ProcessView> view = MakeProcessView(*process);
   view->SetThreadName(kPid, view->ThreadName(kPid));
   process->file_system_->ShowProcess(std::move(view));
-  WAXVM_ASSIGN_OR_RETURN(process->entry_,
-                         LoadProgram(spec, features, process->memory_, *process->file_system_));
   return process;
 }
+
+absl::StatusOr<std::unique_ptr<Process>> Process::Create(const InstanceSpec& spec,
+                                                         PageMapper& mapper, Host& host,
+                                                         MemoryAccount& account,
+                                                         const CpuFeatures& features) {
+  WAXVM_ASSIGN_OR_RETURN(std::unique_ptr<Process> process,
+                         CreateEmpty(spec, mapper, host, account));
+  WAXVM_ASSIGN_OR_RETURN(process->entry_,
+                         LoadProgram(spec, features, process->memory_, *process->file_system_));
+  process->file_system_->context().changed = false;
+  return process;
+}
+
+namespace {
+
+// Calls after which a process is what it was, but for its memory. Everything else makes a reset
+// build the process anew, which is slower and never wrong.
+bool LeavesNoTrace(std::uint64_t number) {
+  switch (number) {
+    case static_cast<std::uint64_t>(WAXVM_HOST_CALL_NUMBER):
+    case SYS_write:
+    case SYS_sched_yield:
+    case SYS_getpid:
+    case SYS_gettid:
+    case SYS_clock_gettime:
+    case SYS_clock_getres:
+    case SYS_gettimeofday:
+    case SYS_time:
+    case SYS_getrandom:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
 
 void Process::End(Ending ending) {
   if (!ending_) ending_ = std::move(ending);
@@ -58,6 +93,7 @@ std::optional<std::int64_t> Process::Dispatch(std::uint64_t number,
 
 std::int64_t Process::Call(std::uint64_t number, const SyscallArguments& arguments) {
   std::int64_t result = -ENOSYS;
+  changed_ = changed_ || !LeavesNoTrace(number);
   if (number == static_cast<std::uint64_t>(WAXVM_HOST_CALL_NUMBER)) {
     result = StartHostCall(*this, arguments[0]);
   } else if (const SyscallEntry* entry = FindSyscall(number); entry != nullptr) {
@@ -78,6 +114,7 @@ std::int64_t Process::Call(std::uint64_t number, const SyscallArguments& argumen
 }
 
 void Process::Raise(const siginfo_t& info, const TrapState& trap, Fault fault) {
+  changed_ = true;
   RaiseFault(*this, thread(), info, trap, std::move(fault));
   if (!ending_) scheduler_.Reschedule();
 }

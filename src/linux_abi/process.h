@@ -28,6 +28,7 @@ namespace waxvm::linux_abi {
 
 class FdTable;
 class FileSystem;
+struct ProcessImage;
 
 /// Why the process is over.
 using Ending = std::variant<Exited, Fault, LimitReached>;
@@ -45,7 +46,23 @@ class Process {
                                                          PageMapper& mapper, Host& host,
                                                          MemoryAccount& account,
                                                          const CpuFeatures& features);
+  /// A process that is where `image` was taken, in a machine that is there as well: the same host
+  /// call is pending. Errors: kResourceExhausted, kFailedPrecondition for what is not there any
+  /// more.
+  static absl::StatusOr<std::unique_ptr<Process>> CreateFrom(const ProcessImage& image,
+                                                             const InstanceSpec& spec,
+                                                             PageMapper& mapper, Host& host,
+                                                             MemoryAccount& account);
   ~Process();
+
+  /// The process while a host call is pending. Errors: kFailedPrecondition when none is, or with
+  /// the name of what cannot be kept.
+  absl::StatusOr<ProcessImage> TakeImage();
+  /// True when something of what an image holds may have changed since CreateFrom or
+  /// RestoreHostCall; then the process has to be made anew.
+  bool changed() const { return changed_; }
+  /// For a process that did not change: the host call of the image is pending again.
+  void RestoreHostCall(const ProcessImage& image);
 
   const EntryState& entry() const { return entry_; }
 
@@ -111,6 +128,9 @@ class Process {
 
  private:
   Process(const InstanceSpec& spec, PageMapper& mapper, Host& host, MemoryAccount& account);
+  static absl::StatusOr<std::unique_ptr<Process>> CreateEmpty(const InstanceSpec& spec,
+                                                              PageMapper& mapper, Host& host,
+                                                              MemoryAccount& account);
 
   const InstanceSpec& spec_;
   Host& host_;
@@ -123,6 +143,7 @@ class Process {
   std::optional<HostCallRequest> pending_host_call_;
   MemoryCharge host_call_charge_;
   std::uint64_t host_call_address_ = 0;
+  bool changed_ = false;
   SignalState signals_;
   FutexTable futexes_;
   Timers timers_;

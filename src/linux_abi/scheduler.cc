@@ -353,9 +353,11 @@ void Scheduler::Enter(Thread& thread, nanoseconds now) {
 
 bool Scheduler::DeliverSignals(Thread& thread, CpuRegisters& registers, bool& loaded) {
   bool handled = false;
+  std::optional<siginfo_t> forced;
   for (;;) {
     SignalState& signals = process_.signals();
-    const std::optional<siginfo_t> info = TakeSignal(process_, thread, ~thread.blocked);
+    const std::optional<siginfo_t> info = forced ? std::exchange(forced, std::nullopt)
+                                                 : TakeSignal(process_, thread, ~thread.blocked);
     if (!info) return handled;
     const SignalAction action = signals.action(info->si_signo);
     if (action.is_ignore() || (action.is_default() && IgnoredByDefault(info->si_signo))) continue;
@@ -373,8 +375,18 @@ bool Scheduler::DeliverSignals(Thread& thread, CpuRegisters& registers, bool& lo
       thread.unsettled.reset();
     }
     if (!EnterHandler(process_, thread, *info, action, registers)) {
-      process_.EndBySignal(SIGSEGV);
-      return handled;
+      // A SIGSEGV takes its place, whose handler may have a stack of its own.
+      const SignalAction& segv = signals.action(SIGSEGV);
+      const bool caught =
+          !segv.is_default() && !segv.is_ignore() && (thread.blocked & SignalBit(SIGSEGV)) == 0;
+      if (info->si_signo == SIGSEGV || !caught) {
+        process_.EndBySignal(SIGSEGV);
+        return handled;
+      }
+      forced.emplace();
+      forced->si_signo = SIGSEGV;
+      forced->si_code = SI_KERNEL;
+      continue;
     }
     handled = true;
     if ((action.flags & SA_RESETHAND) != 0) signals.action(info->si_signo) = {};

@@ -33,6 +33,8 @@ class Scheduler {
   Thread& current() { return *current_; }
   const std::vector<std::unique_ptr<Thread>>& threads() const { return threads_; }
   Thread* Find(std::int32_t id);
+  std::int32_t next_id() const { return next_id_; }
+  void set_next_id(std::int32_t id) { next_id_ = id; }
 
   /// A new thread, able to run, with `registers` and the current one's vector registers.
   /// Errors: EAGAIN (the limit `processes`, recorded), ENOMEM.

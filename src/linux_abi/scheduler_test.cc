@@ -146,6 +146,12 @@ TEST_F(SchedulerTest, FutexWaitsUntilItIsWoken) {
   EXPECT_EQ(Rax(), 0);
 }
 
+TEST_F(SchedulerTest, FutexThatIsNotThere) {
+  constexpr std::uint64_t kNowhere = 0x700000000;
+  EXPECT_EQ(Call(SYS_futex, kNowhere, FUTEX_WAKE, 1), -EFAULT);
+  EXPECT_EQ(Call(SYS_futex, kNowhere, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1), 0);
+}
+
 TEST_F(SchedulerTest, FutexTimesOut) {
   SetWord(kWord, 5);
   const timespec relative{.tv_sec = 0, .tv_nsec = 3'000'000};
@@ -196,6 +202,8 @@ TEST_F(SchedulerTest, PriorityInheritingLockIsHandedOn) {
   EXPECT_EQ(Call(SYS_futex, kWord, FUTEX_UNLOCK_PI, 0, 0), -EPERM);
   Call(SYS_futex, kWord, FUTEX_LOCK_PI, 0, 0);
   ASSERT_EQ(Live(), Process::kPid);
+  EXPECT_EQ(Call(SYS_futex, kWord, FUTEX_WAKE, 1), -EINVAL) << "it waits for the lock";
+  EXPECT_EQ(Call(SYS_futex, kWord, FUTEX_REQUEUE, 0, 1, kOtherWord), -EINVAL);
   EXPECT_EQ(Call(SYS_futex, kWord, FUTEX_UNLOCK_PI, 0, 0), 0);
   EXPECT_EQ(Word(kWord) & FUTEX_TID_MASK, static_cast<std::uint32_t>(id));
 }
@@ -282,6 +290,23 @@ TEST_F(SchedulerTest, HandlerWithoutAStackEndsTheProcess) {
   EXPECT_EQ(Call(SYS_kill, Process::kPid, SIGUSR1), FakeProcess::kEnded);
   ASSERT_TRUE(fake_.process->ending());
   EXPECT_EQ(std::get<Fault>(*fake_.process->ending()).signal, SIGSEGV);
+}
+
+TEST_F(SchedulerTest, LostSignalGoesToTheHandlerOfFaults) {
+  struct {
+    std::uint64_t address, flags, bytes;
+  } stack{kWord + 0x1000, 0, 0x8000};
+  ASSERT_EQ(Call(SYS_sigaltstack, fake_.PutObject(stack), 0), 0);
+  SetHandler(SIGUSR1);
+  SetHandler(SIGSEGV, SA_ONSTACK | SA_SIGINFO);
+  CpuRegisters& registers = fake_.host.registers;
+  registers.rsp = 0x100;
+  Call(SYS_kill, Process::kPid, SIGUSR1);
+  ASSERT_FALSE(fake_.process->ending());
+  EXPECT_EQ(registers.rdi, static_cast<std::uint64_t>(SIGSEGV));
+  EXPECT_EQ(fake_.Object<siginfo_t>(registers.rsi).si_code, SI_KERNEL);
+  EXPECT_GT(registers.rsp, stack.address);
+  EXPECT_LE(registers.rsp, stack.address + stack.bytes);
 }
 
 TEST_F(SchedulerTest, ReturnWithAFrameOfTheGuestsMakingIsChecked) {

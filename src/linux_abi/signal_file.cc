@@ -39,7 +39,7 @@ signalfd_siginfo RecordOf(const siginfo_t& info) {
 }  // namespace
 
 SignalFile::SignalFile(Process& process, SignalSet set, int flags)
-    : OpenFile(O_RDWR | flags), process_(process) {
+    : AnonymousFile(O_RDWR | flags), process_(process) {
   set_signals(set);
 }
 

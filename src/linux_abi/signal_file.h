@@ -13,7 +13,7 @@ namespace waxvm::linux_abi {
 
 /// A signalfd: the pending signals of a set, as records of 128 bytes. Whoever reads or polls takes
 /// its own signals and the process's. Spec: signalfd(2).
-class SignalFile final : public OpenFile {
+class SignalFile final : public AnonymousFile {
  public:
   /// `process` outlives the file. `flags`: O_NONBLOCK or 0.
   SignalFile(Process& process, SignalSet set, int flags);
@@ -24,6 +24,7 @@ class SignalFile final : public OpenFile {
   std::int64_t Stat(struct stat& status) const override;
   short Poll() const override;
   Edges edges() const override;
+  bool can_write() const override { return false; }
 
  private:
   Process& process_;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "src/linux_abi/process.h"
+#include "src/linux_abi/registers.h"
 #include "src/linux_abi/signals.h"
 
 namespace waxvm::linux_abi {
@@ -74,34 +75,16 @@ constexpr std::uint64_t kFixedFlags = 0x202;
 
 MachineContext ContextOf(const CpuRegisters& r, const TrapState& trap, SignalSet mask,
                          std::uint64_t extended) {
-  return {.r8 = r.r8,
-          .r9 = r.r9,
-          .r10 = r.r10,
-          .r11 = r.r11,
-          .r12 = r.r12,
-          .r13 = r.r13,
-          .r14 = r.r14,
-          .r15 = r.r15,
-          .rdi = r.rdi,
-          .rsi = r.rsi,
-          .rbp = r.rbp,
-          .rbx = r.rbx,
-          .rdx = r.rdx,
-          .rax = r.rax,
-          .rcx = r.rcx,
-          .rsp = r.rsp,
-          .rip = r.rip,
-          .rflags = r.rflags,
-          .cs = kUserCode,
-          .gs = 0,
-          .fs = 0,
-          .ss = kUserStack,
-          .error = trap.error_code,
-          .trap = trap.number,
-          .old_mask = mask,
-          .cr2 = trap.address,
-          .extended = extended,
-          .reserved = {}};
+  MachineContext context{};
+  CopyGeneralRegisters(r, context);
+  context.cs = kUserCode;
+  context.ss = kUserStack;
+  context.error = trap.error_code;
+  context.trap = trap.number;
+  context.old_mask = mask;
+  context.cr2 = trap.address;
+  context.extended = extended;
+  return context;
 }
 
 // The extended state with what tells a reader how much of it there is.
@@ -163,26 +146,11 @@ bool RestoreExtended(Process& process, std::uint64_t address) {
 }
 
 CpuRegisters RegistersOf(const MachineContext& m, const CpuRegisters& before) {
-  return {.rax = m.rax,
-          .rbx = m.rbx,
-          .rcx = m.rcx,
-          .rdx = m.rdx,
-          .rsi = m.rsi,
-          .rdi = m.rdi,
-          .rbp = m.rbp,
-          .rsp = m.rsp,
-          .r8 = m.r8,
-          .r9 = m.r9,
-          .r10 = m.r10,
-          .r11 = m.r11,
-          .r12 = m.r12,
-          .r13 = m.r13,
-          .r14 = m.r14,
-          .r15 = m.r15,
-          .rip = m.rip,
-          .rflags = (m.rflags & kUserFlags) | kFixedFlags,
-          .fs_base = before.fs_base,
-          .gs_base = before.gs_base};
+  // The bases of FS and GS are in no frame.
+  CpuRegisters registers = before;
+  CopyGeneralRegisters(m, registers);
+  registers.rflags = (m.rflags & kUserFlags) | kFixedFlags;
+  return registers;
 }
 
 }  // namespace

@@ -102,6 +102,7 @@ std::int64_t Splice(Process& process, const SyscallArguments& a) {
   PipeEnd* from = AsPipe(*in);
   PipeEnd* to = AsPipe(*out);
   if (from == nullptr && to == nullptr) return -EINVAL;
+  if (!(*in)->spliceable() || !(*out)->spliceable()) return -EINVAL;
   if (from != nullptr && to != nullptr && from->pipe() == to->pipe()) return -EINVAL;
   if (((*out)->flags() & O_APPEND) != 0) return -EINVAL;
   Offset in_offset{.address = a[1], .value = {}};

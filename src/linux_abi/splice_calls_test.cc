@@ -76,6 +76,38 @@ TEST_F(SpliceCallsTest, LocksOfOpenFilesConflict) {
   EXPECT_EQ(guest_.Call(SYS_fcntl, third, F_OFD_SETLK, guest_.PutObject(lock)), 0);
 }
 
+TEST_F(SpliceCallsTest, RecordLocksEndWithAnyClose) {
+  Start();
+  const std::int64_t holder = Open("/tmp/l", O_RDWR | O_CREAT);
+  const std::int64_t other = Open("/tmp/l", O_RDWR);
+  const std::int64_t asking = Open("/tmp/l", O_RDWR);
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  EXPECT_EQ(guest_.Call(SYS_fcntl, holder, F_SETLK, guest_.PutObject(lock)), 0);
+  EXPECT_EQ(guest_.Call(SYS_fcntl, asking, F_OFD_SETLK, guest_.PutObject(lock)), -EAGAIN);
+  EXPECT_EQ(guest_.Call(SYS_close, other), 0);
+  EXPECT_EQ(guest_.Call(SYS_fcntl, asking, F_OFD_SETLK, guest_.PutObject(lock)), 0);
+}
+
+TEST_F(SpliceCallsTest, KindsOfFilesThatAreNotMoved) {
+  Start();
+  const std::int64_t file = Open("/tmp/a", O_RDWR | O_CREAT);
+  Write(file, "0123456789");
+  const auto [reader, writer] = Pipe();
+  const std::uint64_t zero = guest_.PutObject(std::int64_t{0});
+  EXPECT_EQ(guest_.Call(SYS_sendfile, file, reader, zero, 5), -ESPIPE);
+  const std::int64_t counter = guest_.Call(SYS_eventfd2, 5, 0);
+  EXPECT_EQ(guest_.Call(SYS_lseek, counter, 3, SEEK_SET), 0);
+  EXPECT_EQ(guest_.Call(SYS_fchmod, counter, 0600), -EOPNOTSUPP);
+  EXPECT_EQ(guest_.Call(SYS_fallocate, counter, 0, 0, 5), -ENODEV);
+  EXPECT_EQ(guest_.Call(SYS_splice, counter, 0, writer, 0, 8, 0), -EINVAL);
+  EXPECT_EQ(guest_.Call(SYS_pwrite64, reader, zero, 1, 0), -ESPIPE);
+  EXPECT_EQ(guest_.Call(SYS_fcntl, writer, F_GETFL), O_WRONLY);
+  EXPECT_EQ(Write(counter, "123456789"), -EINVAL);
+  const std::int64_t memory = guest_.Call(SYS_memfd_create, guest_.Put("m"), 0);
+  EXPECT_EQ(guest_.Call(SYS_copy_file_range, file, 0, memory, 0, 5, 0), -EXDEV);
+}
+
 TEST_F(SpliceCallsTest, LocksOfGrantedFilesAreTheHosts) {
   HostDirectory folder;
   folder.MakeFile("f", "x");

@@ -11,8 +11,9 @@ Table MakeTable() {
   Table table{};
   for (const auto family :
        {FileCalls(), DescriptorCalls(), PathCalls(), AttributeCalls(), PollCalls(), SocketCalls(),
-        MessageCalls(), TimerFileCalls(), SpliceCalls(), MemoryCalls(), ProcessCalls(),
-        SignalCalls(), TimeCalls(), TimerCalls(), RandomCalls(), ThreadCalls(), FutexCalls()})
+        MessageCalls(), TimerFileCalls(), SpliceCalls(), TransferCalls(), MemoryCalls(),
+        ProcessCalls(), SignalCalls(), TimeCalls(), TimerCalls(), RandomCalls(), ThreadCalls(),
+        FutexCalls()})
     for (const SyscallEntry& entry : family) table[static_cast<std::size_t>(entry.number)] = &entry;
   return table;
 }

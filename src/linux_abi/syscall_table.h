@@ -37,6 +37,7 @@ std::span<const SyscallEntry> PollCalls();       // poll_calls.cc: waiting
 std::span<const SyscallEntry> SocketCalls();     // socket_calls.cc: sockets and their names
 std::span<const SyscallEntry> MessageCalls();    // message_calls.cc: what goes through sockets
 std::span<const SyscallEntry> TimerFileCalls();  // timer_file_calls.cc: timerfd
+std::span<const SyscallEntry> TransferCalls();   // transfer_calls.cc: sendfile, copy_file_range
 std::span<const SyscallEntry> SpliceCalls();     // splice_calls.cc: between files and pipes
 std::span<const SyscallEntry> MemoryCalls();     // memory_calls.cc
 std::span<const SyscallEntry> ProcessCalls();    // process_calls.cc

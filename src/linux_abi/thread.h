@@ -46,6 +46,8 @@ struct PendingCall {
   MemoryCharge wait_charge = {};
   std::array<UsedDescriptor, 2> used = {};
   std::size_t used_count = 0;
+  /// What a retry must not look up again.
+  std::shared_ptr<void> kept = {};
   bool woken = false;  ///< by another thread: a futex, or whatever else wakes by name
 };
 

@@ -10,6 +10,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "src/base/status.h"
 #include "src/linux_abi/fixed_answers.h"
+#include "src/linux_abi/registers.h"
 #include "src/provider_microvm/exception.h"
 
 namespace waxvm::microvm {
@@ -52,7 +53,8 @@ MicroVmInstance::MicroVmInstance(std::shared_ptr<const HostSystem> host, const I
     : host_(std::move(host)),
       spec_(spec),
       account_(spec.limits.memory_bytes.value_or(kDefaultMemoryBytes)),
-      output_(spec.limits.output_bytes, spec.output) {}
+      output_(spec.limits.output_bytes, spec.output),
+      cpu_limit_(spec.limits.cpu_time) {}
 
 absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
     std::shared_ptr<const HostSystem> host, const InstanceSpec& spec, int kick_signal_offset) {
@@ -66,10 +68,7 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
                                                .hide_rdrand = spec.random == nullptr,
                                                .fixed_answers = std::span(answers).first(count),
                                                .vdso = self.HasVdso()}));
-  if (self.HasVdso())
-    self.spec_.clock = self.machine_->MakeGuestClock(spec.clock, [gate = spec.gate] {
-      return gate->Check({.resource = Resource::kClock, .name = "clock"}).ok();
-    });
+  self.ShareClock();
   linux_abi::CpuFeatures features = FeaturesOf(self.host_->traits);
   if (const std::uint64_t vdso = self.machine_->vdso_address(); vdso != 0)
     features.vdso_address = vdso;
@@ -81,6 +80,13 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
   return instance;
 }
 
+void MicroVmInstance::ShareClock() {
+  if (!HasVdso()) return;
+  spec_.clock = machine_->MakeGuestClock(spec_.clock, [gate = spec_.gate] {
+    return gate->Check({.resource = Resource::kClock, .name = "clock"}).ok();
+  });
+}
+
 absl::StatusOr<Event> MicroVmInstance::Resume() {
   if (finished_) return absl::FailedPreconditionError("the instance has ended already");
   if (process_->pending_host_call())
@@ -88,7 +94,7 @@ absl::StatusOr<Event> MicroVmInstance::Resume() {
   if (!std::exchange(started_, true) && spec_.limits.wall_time)
     deadline_ = vmm::Kick::Clock::now() + *spec_.limits.wall_time;
   std::optional<nanoseconds> cpu_left;
-  if (spec_.limits.cpu_time) cpu_left = *spec_.limits.cpu_time - cpu_before_;
+  if (cpu_limit_) cpu_left = *cpu_limit_ - (cpu_before_ - cpu_limit_from_);
 
   WAXVM_RETURN_IF_ERROR(kick_->Enter(deadline_, cpu_left));
   cpu_entered_ = ThreadCpuTime();
@@ -224,7 +230,7 @@ bool MicroVmInstance::OverWallTime() const {
 }
 
 bool MicroVmInstance::OverCpuTime() {
-  return spec_.limits.cpu_time && CpuTime() >= *spec_.limits.cpu_time;
+  return cpu_limit_ && CpuTime() - cpu_limit_from_ >= *cpu_limit_;
 }
 
 std::optional<Event> MicroVmInstance::Ended() {
@@ -248,7 +254,7 @@ void MicroVmInstance::Stop() { kick_->Request(); }
 Usage MicroVmInstance::usage() const {
   return {.cpu_time = cpu_before_,
           .peak_memory_bytes = peak_memory_bytes_,
-          .vm_exits = machine_->exits(),
+          .vm_exits = machine_->exits() - exits_before_,
           .output_bytes = output_.bytes()};
 }
 
@@ -276,51 +282,20 @@ int MicroVmInstance::Wait(std::span<pollfd> descriptors, std::optional<nanosecon
 }
 
 linux_abi::CpuRegisters MicroVmInstance::Registers() {
-  const vmm::UserRegisters registers = machine_->registers();
-  const kvm_regs& r = registers.general;
-  return {.rax = r.rax,
-          .rbx = r.rbx,
-          .rcx = r.rcx,
-          .rdx = r.rdx,
-          .rsi = r.rsi,
-          .rdi = r.rdi,
-          .rbp = r.rbp,
-          .rsp = r.rsp,
-          .r8 = r.r8,
-          .r9 = r.r9,
-          .r10 = r.r10,
-          .r11 = r.r11,
-          .r12 = r.r12,
-          .r13 = r.r13,
-          .r14 = r.r14,
-          .r15 = r.r15,
-          .rip = r.rip,
-          .rflags = r.rflags,
-          .fs_base = registers.fs_base,
-          .gs_base = registers.gs_base};
+  const vmm::UserRegisters from = machine_->registers();
+  linux_abi::CpuRegisters registers;
+  linux_abi::CopyGeneralRegisters(from.general, registers);
+  registers.fs_base = from.fs_base;
+  registers.gs_base = from.gs_base;
+  return registers;
 }
 
-void MicroVmInstance::SetRegisters(const linux_abi::CpuRegisters& r) {
-  machine_->SetRegisters({.general = {.rax = r.rax,
-                                      .rbx = r.rbx,
-                                      .rcx = r.rcx,
-                                      .rdx = r.rdx,
-                                      .rsi = r.rsi,
-                                      .rdi = r.rdi,
-                                      .rsp = r.rsp,
-                                      .rbp = r.rbp,
-                                      .r8 = r.r8,
-                                      .r9 = r.r9,
-                                      .r10 = r.r10,
-                                      .r11 = r.r11,
-                                      .r12 = r.r12,
-                                      .r13 = r.r13,
-                                      .r14 = r.r14,
-                                      .r15 = r.r15,
-                                      .rip = r.rip,
-                                      .rflags = r.rflags},
-                          .fs_base = r.fs_base,
-                          .gs_base = r.gs_base});
+void MicroVmInstance::SetRegisters(const linux_abi::CpuRegisters& registers) {
+  vmm::UserRegisters to;
+  linux_abi::CopyGeneralRegisters(registers, to.general);
+  to.fs_base = registers.fs_base;
+  to.gs_base = registers.gs_base;
+  machine_->SetRegisters(to);
 }
 
 void MicroVmInstance::SaveExtended(linux_abi::ExtendedState& state) {

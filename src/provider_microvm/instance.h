@@ -12,6 +12,7 @@
 #include "src/kvm/kvm.h"
 #include "src/linux_abi/process.h"
 #include "src/provider_microvm/page_mapper.h"
+#include "src/provider_microvm/snapshot.h"
 #include "src/vmm/kick.h"
 #include "src/vmm/machine.h"
 #include "waxvm/provider.h"
@@ -32,12 +33,21 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
                                                           const InstanceSpec& spec,
                                                           int kick_signal_offset);
 
+  static absl::StatusOr<std::unique_ptr<Instance>> Clone(
+      std::shared_ptr<const MicroVmSnapshot> snapshot, const InstanceSpec& spec,
+      int kick_signal_offset);
+
   absl::StatusOr<Event> Resume() override;
   absl::Status CompleteHostCall(const absl::StatusOr<std::string>& reply) override;
   void Stop() override;
   Usage usage() const override;
+  absl::Status RestartLimits(const CallLimits& limits) override;
+  absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> TakeSnapshot() override;
+  absl::Status Reset() override;
 
  private:
+  using nanoseconds = std::chrono::nanoseconds;
+
   MicroVmInstance(std::shared_ptr<const HostSystem> host, const InstanceSpec& spec);
 
   // linux_abi::Host.
@@ -66,6 +76,8 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   /// The event of a process that is over or waits; empty: the guest goes on.
   std::optional<Event> AfterScheduling();
   bool HasVdso() const;
+  /// System calls and vDSO tell the same time.
+  void ShareClock();
   /// The event that ends a run from outside: stopped, or out of wall or CPU time.
   std::optional<Event> Ended();
   bool OverWallTime() const;
@@ -82,9 +94,13 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   std::unique_ptr<vmm::Machine> machine_;
   std::unique_ptr<MachinePages> pages_;
   std::unique_ptr<linux_abi::Process> process_;
+  std::shared_ptr<const MicroVmSnapshot> snapshot_;  ///< what it was made from, if anything
 
   std::optional<vmm::Kick::Clock::time_point> deadline_;
   std::optional<std::uint64_t> signal_mask_;
+  std::optional<nanoseconds> cpu_limit_;
+  nanoseconds cpu_limit_from_{0};           ///< what was used when it began to count
+  std::uint64_t exits_before_ = 0;          ///< the last reset
   std::chrono::nanoseconds cpu_before_{0};  ///< used in earlier calls of Resume
   std::chrono::nanoseconds cpu_entered_{0};
   bool in_resume_ = false;

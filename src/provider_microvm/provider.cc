@@ -8,6 +8,7 @@
 #include "src/image/program_rep.h"
 #include "src/isolation/limits_check.h"
 #include "src/provider_microvm/instance.h"
+#include "src/provider_microvm/snapshot.h"
 #include "waxvm/providers.h"
 
 namespace waxvm {
@@ -28,6 +29,8 @@ class MicroVmProvider final : public Provider {
   ProviderInfo info() const override;
   absl::Status Available() const override { return Host().status(); }
   absl::StatusOr<std::unique_ptr<Instance>> Create(const InstanceSpec& spec) override;
+  absl::StatusOr<std::unique_ptr<Instance>> Clone(std::shared_ptr<const InstanceSnapshot> snapshot,
+                                                  const InstanceSpec& spec) override;
 
  private:
   /// Opens KVM and probes it, once.
@@ -94,6 +97,14 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmProvider::Create(const Instance
         spec.program.name());
   WAXVM_ASSIGN_OR_RETURN(std::shared_ptr<const HostSystem> host, Host());
   return microvm::MicroVmInstance::Create(std::move(host), spec, options_.kick_signal_offset);
+}
+
+absl::StatusOr<std::unique_ptr<Instance>> MicroVmProvider::Clone(
+    std::shared_ptr<const InstanceSnapshot> snapshot, const InstanceSpec& spec) {
+  WAXVM_RETURN_IF_ERROR(CheckLimits(kName, spec.limits, kEnforceable));
+  auto own = std::dynamic_pointer_cast<const microvm::MicroVmSnapshot>(std::move(snapshot));
+  if (own == nullptr) return InvalidArgument("the snapshot is not one of the microvm provider");
+  return microvm::MicroVmInstance::Clone(std::move(own), spec, options_.kick_signal_offset);
 }
 
 }  // namespace

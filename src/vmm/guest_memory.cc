@@ -9,6 +9,7 @@
 #include <array>
 #include <cstring>
 
+#include "src/base/sealed_file.h"
 #include "src/base/status.h"
 #include "src/base/unique_fd.h"
 
@@ -23,13 +24,17 @@ constexpr std::uint64_t kSmallPagesBytes = kLargePageBytes;
 constexpr std::uint64_t SlackBytes(std::uint64_t limit) {
   return 2 * kLargePageBytes + limit / 256;
 }
+// Room for new pages behind a snapshot before a clone needs another slot.
+constexpr std::uint64_t kLeastRoomBytes = std::uint64_t{512} << 10;
+// What a clone may keep for itself over a reset.
+constexpr std::uint64_t kKeptPrivateBytes = std::uint64_t{2} << 20;
 // Giving back less than this does not make it worth looking at the peak.
 constexpr std::uint64_t kPeakSampleFrames = 64;
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GuestMemory>> GuestMemory::Create(const kvm::Vm& vm,
-                                                                 MemoryAccount& account) {
+absl::StatusOr<std::unique_ptr<GuestMemory>> GuestMemory::Reserve(const kvm::Vm& vm,
+                                                                  MemoryAccount& account) {
   constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 40;
   const std::uint64_t limit = account.limit_bytes();
   if (limit > kMaxBytes)
@@ -45,22 +50,121 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> GuestMemory::Create(const kvm::Vm& 
   // given back where the limit would be met (PageTable::ReclaimUntouched).
   if (memory.size() > kSmallPagesBytes)
     ::madvise(memory.data() + kSmallPagesBytes, memory.size() - kSmallPagesBytes, MADV_HUGEPAGE);
-  std::unique_ptr<GuestMemory> result(new GuestMemory(vm, account, std::move(memory)));
+  return std::unique_ptr<GuestMemory>(new GuestMemory(vm, account, std::move(memory)));
+}
+
+absl::StatusOr<std::unique_ptr<GuestMemory>> GuestMemory::Create(const kvm::Vm& vm,
+                                                                 MemoryAccount& account) {
+  WAXVM_ASSIGN_OR_RETURN(std::unique_ptr<GuestMemory> result, Reserve(vm, account));
   if (!result->Grow(kPageBytes)) return Internal("cannot give the virtual machine its memory");
   return result;
 }
 
-bool GuestMemory::Grow(std::uint64_t end) {
-  while (slots_end_ < end) {
-    const std::uint64_t bytes =
-        std::min(std::max(slots_end_, kFirstSlotBytes), memory_.size() - slots_end_);
-    if (bytes == 0) return false;
-    if (!vm_->SetMemory(slot_count_, slots_end_, {memory_.data() + slots_end_, bytes}).ok())
-      return false;
-    ++slot_count_;
-    slots_end_ += bytes;
+absl::StatusOr<std::unique_ptr<GuestMemory>> GuestMemory::CreateFrom(
+    const kvm::Vm& vm, MemoryAccount& account, std::shared_ptr<const MemoryImage> image) {
+  WAXVM_ASSIGN_OR_RETURN(std::unique_ptr<GuestMemory> result, Reserve(vm, account));
+  GuestMemory& self = *result;
+  if (image->bytes > self.memory_.size() || !self.Charge(image->charged_bytes))
+    return InvalidArgument("a memory limit of %d bytes is below what the snapshot holds",
+                           account.limit_bytes());
+  if (::mmap(self.memory_.data(), image->bytes, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, image->file.get(), 0) == MAP_FAILED)
+    return ErrnoStatus(errno, "mmap of a snapshot");
+  ::madvise(self.memory_.data(), image->bytes, MADV_DONTFORK);
+  // The kernel keeps some bytes for every page a slot could hold: as many clones as there are, only
+  // a little more than the image.
+  const std::uint64_t room = std::max(image->bytes / 4, kLeastRoomBytes) & ~(kPageBytes - 1);
+  if (!self.AddSlot(std::min(image->bytes + room, self.memory_.size())))
+    return Internal("cannot give the virtual machine its memory");
+  self.next_ = image->bytes;
+  self.free_small_ = image->free_small;
+  self.free_large_ = image->free_large;
+  self.image_ = std::move(image);
+  return result;
+}
+
+absl::StatusOr<std::shared_ptr<const MemoryImage>> GuestMemory::TakeImage(
+    std::span<const GuestPhysical> cleared) const {
+  WAXVM_ASSIGN_OR_RETURN(PrivatePages private_pages, PrivatePages::Open());
+  WAXVM_ASSIGN_OR_RETURN(UniqueFd file, NewMemoryFile("waxvm-snapshot", Executable::kNo));
+  if (::ftruncate(file.get(), static_cast<off_t>(next_)) != 0)
+    return ErrnoStatus(errno, "writing a snapshot");
+  const std::vector<bool> resident = ResidentFrames();
+  for (std::uint64_t start = 0; start < next_;) {
+    std::uint64_t end = start;
+    while (end < next_ && resident[end / kPageBytes]) end += kPageBytes;
+    while (start < end) {
+      const ssize_t written =
+          ::pwrite(file.get(), At(start), end - start, static_cast<off_t>(start));
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) return ErrnoStatus(errno, "writing a snapshot");
+      start += static_cast<std::uint64_t>(written);
+    }
+    start += kPageBytes;
   }
+  static constexpr std::array<std::byte, kPageBytes> kZeroes{};
+  for (const GuestPhysical frame : cleared)
+    if (::pwrite(file.get(), kZeroes.data(), kPageBytes, static_cast<off_t>(frame)) !=
+        static_cast<ssize_t>(kPageBytes))
+      return ErrnoStatus(errno, "writing a snapshot");
+  WAXVM_RETURN_IF_ERROR(SealFile(file.get()));
+  WAXVM_ASSIGN_OR_RETURN(Mapping mapping, Mapping::Map(next_, PROT_READ, MAP_SHARED, file.get()));
+  return std::make_shared<const MemoryImage>(
+      MemoryImage{.file = std::move(file),
+                  .mapping = std::move(mapping),
+                  .bytes = next_,
+                  .free_small = free_small_,
+                  .free_large = free_large_,
+                  .charged_bytes = charged_bytes_,
+                  .private_pages = std::move(private_pages)});
+}
+
+absl::StatusOr<bool> GuestMemory::Restore(std::span<const GuestPhysical> tables) {
+  if (image_ == nullptr) return FailedPrecondition("the memory was not made from a snapshot");
+  bool tables_changed = false;
+  std::uint64_t kept = 0;
+  WAXVM_RETURN_IF_ERROR(image_->private_pages.ForEachRun(
+      std::span(memory_.data(), image_->bytes), [&](std::uint64_t offset, std::uint64_t bytes) {
+        for (auto table = std::ranges::lower_bound(tables, offset);
+             !tables_changed && table != tables.end() && *table < offset + bytes; ++table)
+          tables_changed =
+              std::memcmp(At(*table), image_->mapping.data() + *table, kPageBytes) != 0;
+        if (kept + bytes <= kKeptPrivateBytes) {
+          kept += bytes;
+          std::memcpy(At(offset), image_->mapping.data() + offset, bytes);
+        } else {
+          ::madvise(At(offset), bytes, MADV_DONTNEED);
+        }
+      }));
+  if (next_ > image_->bytes) ::madvise(At(image_->bytes), next_ - image_->bytes, MADV_DONTNEED);
+  next_ = image_->bytes;
+  if (free_small_ != image_->free_small) free_small_ = image_->free_small;
+  if (free_large_ != image_->free_large) free_large_ = image_->free_large;
+  Release(charged_bytes_);
+  if (!Charge(image_->charged_bytes)) return Internal("the memory of the snapshot does not fit");
+  return tables_changed;
+}
+
+bool GuestMemory::AddSlot(std::uint64_t bytes) {
+  if (bytes == 0 ||
+      !vm_->SetMemory(slot_count_, slots_end_, {memory_.data() + slots_end_, bytes}).ok())
+    return false;
+  ++slot_count_;
+  slots_end_ += bytes;
   return true;
+}
+
+bool GuestMemory::Grow(std::uint64_t end) {
+  while (slots_end_ < end)
+    if (!AddSlot(std::min(std::max(slots_end_, kFirstSlotBytes), memory_.size() - slots_end_)))
+      return false;
+  return true;
+}
+
+GuestPhysical GuestMemory::Cleared(GuestPhysical frame, std::uint64_t bytes) {
+  for (GuestPhysical at = frame; at < std::min(frame + bytes, image_end()); at += kPageBytes)
+    if (!IsZero(at)) std::memset(At(at), 0, kPageBytes);
+  return frame;
 }
 
 bool GuestMemory::Charge(std::uint64_t bytes) {
@@ -78,7 +182,7 @@ std::optional<GuestPhysical> GuestMemory::TakeSmall() {
   if (!free_small_.empty()) {
     const GuestPhysical frame = free_small_.back();
     free_small_.pop_back();
-    return frame;
+    return Cleared(frame, kPageBytes);
   }
   if (!Grow(next_ + kPageBytes)) return std::nullopt;
   const GuestPhysical frame = next_;
@@ -99,7 +203,7 @@ std::optional<GuestPhysical> GuestMemory::AllocateLargeFrame() {
   if (account_->free_bytes() < kLargePageBytes) return std::nullopt;
   GuestPhysical frame;
   if (!free_large_.empty()) {
-    frame = free_large_.back();
+    frame = Cleared(free_large_.back(), kLargePageBytes);
     free_large_.pop_back();
   } else {
     frame = (next_ + kLargePageBytes - 1) & ~(kLargePageBytes - 1);
@@ -175,7 +279,8 @@ std::vector<bool> GuestMemory::ResidentFrames() const {
     const std::size_t count = static_cast<std::size_t>(got) / sizeof entries[0];
     if (count == 0) return resident;
     for (std::size_t i = 0; i < count; ++i)
-      resident[done + i] = (entries[i] & kPresentOrSwapped) != 0;
+      resident[done + i] =
+          (entries[i] & kPresentOrSwapped) != 0 || (done + i) * kPageBytes < image_end();
     done += count;
   }
   return resident;
@@ -194,7 +299,9 @@ std::uint64_t GuestMemory::ResidentBytes() const {
 }
 
 std::uint64_t GuestMemory::PeakResidentBytes() {
-  peak_resident_bytes_ = std::max(peak_resident_bytes_, ResidentBytes());
+  // Huge pages, and the pages that clones share, are there whether the program has touched them or
+  // not; it holds no more than what it was charged for.
+  peak_resident_bytes_ = std::max(peak_resident_bytes_, std::min(ResidentBytes(), charged_bytes_));
   return peak_resident_bytes_;
 }
 

@@ -14,6 +14,7 @@
 #include "src/base/mapping.h"
 #include "src/base/memory_account.h"
 #include "src/kvm/kvm.h"
+#include "src/vmm/memory_image.h"
 
 namespace waxvm::vmm {
 
@@ -33,6 +34,24 @@ class GuestMemory {
   /// before it. Errors: kResourceExhausted, kInternal.
   static absl::StatusOr<std::unique_ptr<GuestMemory>> Create(const kvm::Vm& vm,
                                                              MemoryAccount& account);
+
+  /// Memory that begins as `image`, which it shares until somebody writes to it.
+  /// Errors: also kInvalidArgument when the limit is below what the image holds.
+  static absl::StatusOr<std::unique_ptr<GuestMemory>> CreateFrom(
+      const kvm::Vm& vm, MemoryAccount& account, std::shared_ptr<const MemoryImage> image);
+
+  /// What the memory holds now. The pages of `cleared` are zero in it.
+  /// Errors: kResourceExhausted, kInternal.
+  absl::StatusOr<std::shared_ptr<const MemoryImage>> TakeImage(
+      std::span<const GuestPhysical> cleared) const;
+
+  /// Puts memory made by CreateFrom back to its image. What was written to is copied over, into the
+  /// pages that the hypervisor knows already; so the pages a program writes to each time stay its
+  /// own, up to a bound. `tables` are frames in which a change is told: returns true when one of
+  /// them was not as in the image. Errors: kInternal; the contents are then undefined.
+  absl::StatusOr<bool> Restore(std::span<const GuestPhysical> tables);
+  /// End of the frames that the image has; 0 without one.
+  std::uint64_t image_end() const { return image_ != nullptr ? image_->bytes : 0; }
 
   /// A zeroed frame of 4 KiB; empty when the limit is met.
   std::optional<GuestPhysical> AllocateFrame();
@@ -63,8 +82,8 @@ class GuestMemory {
   /// costs it several times as much.
   void Touch(std::span<std::byte> run);
 
-  /// For every frame handed out so far, whether the host holds a page for it; all of them where it
-  /// does not tell.
+  /// For every frame handed out so far, whether it may hold something: the host has a page for it,
+  /// or the image has; all of them where the host does not tell.
   std::vector<bool> ResidentFrames() const;
   bool IsZero(GuestPhysical frame) const;
 
@@ -80,7 +99,12 @@ class GuestMemory {
  private:
   GuestMemory(const kvm::Vm& vm, MemoryAccount& account, Mapping memory)
       : vm_(&vm), account_(&account), memory_(std::move(memory)) {}
+  static absl::StatusOr<std::unique_ptr<GuestMemory>> Reserve(const kvm::Vm& vm,
+                                                              MemoryAccount& account);
+  bool AddSlot(std::uint64_t bytes);
   bool Grow(std::uint64_t end);
+  /// Frames of the image are given back with its bytes still in them.
+  GuestPhysical Cleared(GuestPhysical frame, std::uint64_t bytes);
   std::optional<GuestPhysical> TakeSmall();
   bool Charge(std::uint64_t bytes);
   void Release(std::uint64_t bytes);
@@ -93,6 +117,7 @@ class GuestMemory {
   std::uint64_t next_ = 0;  ///< first frame never handed out
   std::vector<GuestPhysical> free_small_;
   std::vector<GuestPhysical> free_large_;
+  std::shared_ptr<const MemoryImage> image_;
   std::uint64_t charged_bytes_ = 0;
   std::uint64_t peak_resident_bytes_ = 0;
 };

@@ -72,6 +72,8 @@ constexpr std::uint64_t kCr4Base = (1 << 5) | (1 << 9) | (1 << 10);  // PAE, OSF
 constexpr std::uint64_t kCr0 = 0x80050033;                           // PG, AM, WP, NE, ET, MP, PE
 constexpr std::uint64_t kEfer = 0xd01;                               // NXE, LMA, LME, SCE
 
+constexpr int kUserAddressBits = 47;
+
 constexpr std::int32_t kLeave = -4096;
 constexpr std::int32_t kSetFsBase = -4097;
 constexpr std::uint32_t kArchPrctl = 158;
@@ -179,9 +181,61 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(const kvm::System& syst
   WAXVM_ASSIGN_OR_RETURN(kvm::Vcpu vcpu, vm->CreateVcpu(system, 0));
   std::unique_ptr<Machine> machine(
       new Machine(traits, std::move(memory), std::move(pages), std::move(vm), std::move(vcpu)));
+  machine->options_ = options;
+  machine->options_.fixed_answers = {};
   WAXVM_RETURN_IF_ERROR(machine->BuildSystemPages(options));
   WAXVM_RETURN_IF_ERROR(machine->SetUpVcpu(options));
   return machine;
+}
+
+absl::StatusOr<std::unique_ptr<Machine>> Machine::CreateFrom(const kvm::System& system,
+                                                             const HostTraits& traits,
+                                                             MemoryAccount& account,
+                                                             const MachineImage& image) {
+  WAXVM_ASSIGN_OR_RETURN(kvm::Vm made, system.CreateVm());
+  auto vm = std::make_unique<kvm::Vm>(std::move(made));
+  WAXVM_ASSIGN_OR_RETURN(std::unique_ptr<GuestMemory> memory,
+                         GuestMemory::CreateFrom(*vm, account, image.memory));
+  PageTable pages(*memory, image.root, image.tables);
+  WAXVM_ASSIGN_OR_RETURN(kvm::Vcpu vcpu, vm->CreateVcpu(system, 0));
+  std::unique_ptr<Machine> machine(
+      new Machine(traits, std::move(memory), std::move(pages), std::move(vm), std::move(vcpu)));
+  machine->options_ = image.options;
+  machine->stub_frame_ = image.stub_frame;
+  machine->stack_frame_ = image.stack_frame;
+  machine->vdso_data_frame_ = image.vdso_data_frame;
+  WAXVM_RETURN_IF_ERROR(machine->SetUpVcpu(image.options));
+  machine->Start(image.registers.general.rip, image.registers.general.rsp);
+  WAXVM_RETURN_IF_ERROR(machine->LoadImageState(image));
+  return machine;
+}
+
+absl::StatusOr<std::shared_ptr<const MachineImage>> Machine::TakeImage() const {
+  if (!AtUserMode()) return FailedPrecondition("the machine is inside a stub of its own");
+  auto image = std::make_shared<MachineImage>();
+  WAXVM_ASSIGN_OR_RETURN(image->memory,
+                         memory_->TakeImage(vdso_data_frame_ ? std::span(&*vdso_data_frame_, 1)
+                                                             : std::span<const GuestPhysical>()));
+  image->root = pages_.root();
+  image->tables.assign(pages_.tables().begin(), pages_.tables().end());
+  image->stub_frame = stub_frame_;
+  image->stack_frame = stack_frame_;
+  image->vdso_data_frame = vdso_data_frame_;
+  image->options = options_;
+  image->registers = registers();
+  WAXVM_RETURN_IF_ERROR(vcpu_.GetExtended(image->extended));
+  return image;
+}
+
+absl::Status Machine::LoadImageState(const MachineImage& image) {
+  SetRegisters(image.registers);
+  return vcpu_.SetExtended(image.extended);
+}
+
+absl::Status Machine::Restore(const MachineImage& image) {
+  WAXVM_ASSIGN_OR_RETURN(const bool tables_changed, memory_->Restore(image.tables));
+  pages_.Restored(image.tables, tables_changed);
+  return LoadImageState(image);
 }
 
 absl::Status Machine::BuildSystemPages(const MachineOptions& options) {
@@ -217,20 +271,21 @@ absl::Status Machine::MapVdso() {
   }
   if (!mapped)
     return absl::ResourceExhaustedError("the memory limit does not leave room for the vDSO");
-  vdso_data_ = memory_->At(*data);
+  vdso_data_frame_ = *data;
   return absl::OkStatus();
 }
 
 std::uint64_t Machine::vdso_address() const {
-  return vdso_data_ != nullptr ? WAXVM_VDSO_IMAGE_ADDRESS : 0;
+  return vdso_data_frame_ ? WAXVM_VDSO_IMAGE_ADDRESS : 0;
 }
 
 std::shared_ptr<ClockSource> Machine::MakeGuestClock(std::shared_ptr<ClockSource> host,
                                                      std::function<bool()> may_show) {
-  if (vdso_data_ == nullptr || !traits_.CanTellTime()) return host;
-  return std::make_shared<GuestClock>(std::move(host), traits_.tsc_khz,
-                                      reinterpret_cast<waxvm_vdso_page*>(vdso_data_), ReadTsc,
-                                      std::move(may_show));
+  if (!vdso_data_frame_ || !traits_.CanTellTime()) return host;
+  return std::make_shared<GuestClock>(
+      std::move(host), traits_.tsc_khz,
+      reinterpret_cast<waxvm_vdso_page*>(memory_->At(*vdso_data_frame_)), ReadTsc,
+      std::move(may_show));
 }
 
 void Machine::SetFixedAnswer(std::uint32_t number, std::int32_t value) {
@@ -327,7 +382,9 @@ Exit Machine::Run() {
 }
 
 // A doorbell is believed only where the stubs ring it: a program on paravirtual KVM can execute
-// `out` to the open port itself, and gets the fault that it would get elsewhere.
+// `out` to the open port itself, and gets the fault that it would get elsewhere. It can also jump
+// into the stub, with anything in rcx: what is no address of ring 3 never becomes its instruction
+// pointer, which KVM would be asked to load when another thread has run meanwhile.
 Exit Machine::DecodeDoorbell() {
   const kvm_run& run = vcpu_.run();
   const bool ring3 = (synced().sregs.cs.selector & 3) == 3;
@@ -339,7 +396,7 @@ Exit Machine::DecodeDoorbell() {
       StubOffset(hardware ? waxvm_stub_flush_syscall : waxvm_stub_syscall_hardware);
   const bool doorbell = run.io.direction == KVM_EXIT_IO_OUT && run.io.size == 1;
   if (doorbell && run.io.port == kPortSystemCall && offset >= entry && offset < entry_end &&
-      !(hardware && ring3)) {
+      !(hardware && ring3) && (user_.rcx >> kUserAddressBits) == 0) {
     stop_ = Stop::kSystemCall;
     user_.rip = user_.rcx;
     user_.rflags = hardware ? user_.r11 : user_.rflags;

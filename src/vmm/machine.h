@@ -2,12 +2,15 @@
 #ifndef WAXVM_SRC_VMM_MACHINE_H_
 #define WAXVM_SRC_VMM_MACHINE_H_
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "src/base/memory_account.h"
@@ -75,6 +78,19 @@ struct UserRegisters {
   std::uint64_t gs_base = 0;
 };
 
+/// A machine at one moment, while it is at user mode. Immutable; may be shared between threads.
+struct MachineImage {
+  std::shared_ptr<const MemoryImage> memory;
+  GuestPhysical root = 0;
+  std::vector<GuestPhysical> tables;
+  GuestPhysical stub_frame = 0;
+  GuestPhysical stack_frame = 0;
+  std::optional<GuestPhysical> vdso_data_frame;
+  MachineOptions options;  ///< without the fixed answers, which the memory has
+  UserRegisters registers;
+  std::array<std::byte, kvm::Vcpu::kExtendedBytes> extended;
+};
+
 /// Why the guest stopped.
 struct Exit {
   enum class Kind {
@@ -102,6 +118,11 @@ class Machine {
                                                          const HostTraits& traits,
                                                          MemoryAccount& account,
                                                          const MachineOptions& options);
+  /// A machine that stands where `image` was taken; ready to run.
+  static absl::StatusOr<std::unique_ptr<Machine>> CreateFrom(const kvm::System& system,
+                                                             const HostTraits& traits,
+                                                             MemoryAccount& account,
+                                                             const MachineImage& image);
 
   PageTable& pages() { return pages_; }
   GuestMemory& memory() { return *memory_; }
@@ -120,6 +141,12 @@ class Machine {
   /// After an exception: the guest goes on behind the `bytes` of the instruction that raised it,
   /// with these results in rax and rdx.
   void SkipInstruction(std::uint64_t bytes, std::uint64_t rax, std::uint64_t rdx);
+
+  /// The machine as it is; AtUserMode() must hold. The vDSO has no clock in it.
+  /// Errors: kFailedPrecondition, kResourceExhausted, kInternal.
+  absl::StatusOr<std::shared_ptr<const MachineImage>> TakeImage() const;
+  /// Undoes everything since CreateFrom(`image`). Errors: the machine can only be destroyed.
+  absl::Status Restore(const MachineImage& image);
 
   /// True when registers() are a program's and may be replaced: after every exit but one by an
   /// interruption that found the vCPU in a ring-0 stub.
@@ -159,6 +186,7 @@ class Machine {
         pages_(std::move(pages)),
         vm_(std::move(vm)),
         vcpu_(std::move(vcpu)) {}
+  absl::Status LoadImageState(const MachineImage& image);
   absl::Status BuildSystemPages(const MachineOptions& options);
   absl::Status MapVdso();
   absl::Status SetUpVcpu(const MachineOptions& options);
@@ -177,7 +205,8 @@ class Machine {
   kvm::Vcpu vcpu_;
   GuestPhysical stub_frame_ = 0;
   GuestPhysical stack_frame_ = 0;
-  std::byte* vdso_data_ = nullptr;
+  std::optional<GuestPhysical> vdso_data_frame_;
+  MachineOptions options_;
   std::uint64_t cr4_ = 0;
   std::uint64_t exits_ = 0;
   Stop stop_ = Stop::kNowhere;

@@ -120,7 +120,19 @@ class PageTable::Revoke {
 absl::StatusOr<PageTable> PageTable::Create(GuestMemory& memory) {
   const auto root = memory.AllocateFrame();
   if (!root) return absl::ResourceExhaustedError("no memory for page tables");
-  return PageTable(memory, *root);
+  return PageTable(memory, *root, {*root});
+}
+
+void PageTable::NoteTable(GuestPhysical frame) {
+  tables_.insert(std::ranges::upper_bound(tables_, frame), frame);
+}
+
+void PageTable::Restored(std::span<const GuestPhysical> tables, bool changed) {
+  if (tables_.size() != tables.size()) tables_.assign(tables.begin(), tables.end());
+  if (!changed) return;
+  // Rights may have been taken away anywhere; memory that came after the image is gone already.
+  memory_->DropMappings(0, memory_->image_end());
+  flush_pending_ = true;
 }
 
 std::uint64_t* PageTable::Table(GuestPhysical address) const {
@@ -134,6 +146,7 @@ std::uint64_t* PageTable::MakeSlot(GuestVirtual address, int level) {
     if (entry == 0) {
       const auto frame = memory_->AllocateFrame();
       if (!frame) return nullptr;
+      NoteTable(*frame);
       entry = *frame | kTableFlags;
     } else if ((entry & kLarge) != 0) {
       return nullptr;
@@ -157,6 +170,7 @@ std::uint64_t* PageTable::FindLeaf(GuestVirtual address, std::uint64_t& bytes) c
 bool PageTable::Split(std::uint64_t* large) {
   const auto frame = memory_->AllocateUnchargedFrame();
   if (!frame) return false;
+  NoteTable(*frame);
   std::uint64_t* table = Table(*frame);
   const std::uint64_t flags = *large & ~(kFrameMask | kLarge);
   const GuestPhysical first = *large & kFrameMask;

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
@@ -36,7 +38,16 @@ class PageTable {
  public:
   static absl::StatusOr<PageTable> Create(GuestMemory& memory);
 
+  /// The tables that `memory`, made from an image, has already.
+  PageTable(GuestMemory& memory, GuestPhysical root, std::vector<GuestPhysical> tables)
+      : memory_(&memory), root_(root), tables_(std::move(tables)) {}
+
   GuestPhysical root() const { return root_; }
+  /// The frames of all tables, in order.
+  std::span<const GuestPhysical> tables() const { return tables_; }
+  /// The tables' contents were put back to an image in which they were these. `changed`: they had
+  /// not been as they are now; what the hypervisor made of them is forgotten.
+  void Restored(std::span<const GuestPhysical> tables, bool changed);
 
   /// Makes every absent page of the range present and zeroed. False when memory ran out; the
   /// pages done so far stay.
@@ -76,7 +87,6 @@ class PageTable {
  private:
   class Revoke;
 
-  PageTable(GuestMemory& memory, GuestPhysical root) : memory_(&memory), root_(root) {}
   std::uint64_t* Table(GuestPhysical address) const;
   /// The slot for `address` at `level` (1: 4 KiB, 2: 2 MiB), making tables on the way; null when
   /// memory ran out or a large page is in the way at level 1.
@@ -84,6 +94,7 @@ class PageTable {
   /// The entry that maps `address` and the size it maps; null (and the size of the hole) if none.
   std::uint64_t* FindLeaf(GuestVirtual address, std::uint64_t& bytes) const;
   bool Split(std::uint64_t* large);
+  void NoteTable(GuestPhysical frame);
   bool PrepareTarget(std::uint64_t& leaf, GuestVirtual target, std::uint64_t bytes);
   std::span<std::byte> HostRun(GuestVirtual address, std::uint64_t wanted) const;
   template <typename Visit>
@@ -91,6 +102,7 @@ class PageTable {
 
   GuestMemory* memory_;
   GuestPhysical root_;
+  std::vector<GuestPhysical> tables_;  ///< sorted
   bool flush_pending_ = false;
 };
 

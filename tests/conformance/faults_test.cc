@@ -105,6 +105,33 @@ TEST_P(Conformance, PrivilegedInstructionsFault) {
   }
 }
 
+// Where ring 3 can reach the machine's entry for system calls, it can do so with any address to
+// come back to.
+TEST_P(Conformance, EntryWithNowhereToComeBackToFaults) {
+  WAXVM_NEEDS_PROGRAM("jump_into_stub");
+  std::vector<std::string> addresses = {"8000000000000000", "0"};
+  if (!InHardwareLane())
+    addresses.insert(addresses.end(), {"800000000000", "ffff7fffffffffff", "ffff800000000000",
+                                       "ffffffffffffffff", "7ffffffff000"});
+  for (const std::string& back : addresses) {
+    for (const char* how : {"answered", "leaves", "unknown", "sleeps", "signal", "handled"}) {
+      SCOPED_TRACE(absl::StrFormat("%s %s", back, how));
+      RunOptions options = WithArguments({back, how});
+      options.limits.wall_time = std::chrono::seconds(10) * Slowness();
+      const RunResult result = Run("jump_into_stub", options);
+      if (how == std::string_view("handled")) {
+        EXPECT_EQ(result.outcome, Outcome::kExited);
+        EXPECT_EQ(result.exit_code, 3);
+        EXPECT_EQ(result.output, "handled\n");
+        continue;
+      }
+      ASSERT_TRUE(result.fault.has_value()) << OutcomeName(result.outcome);
+      EXPECT_EQ(result.fault->signal, SIGSEGV);
+      EXPECT_NE(result.fault->kind, FaultKind::kMachine) << result.fault->detail;
+    }
+  }
+}
+
 TEST_P(Conformance, OldSystemCallGateIsShut) {
   WAXVM_NEEDS_PROGRAM("privileged");
   const RunResult result = Run("privileged", WithArguments({"int80"}));

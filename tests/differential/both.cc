@@ -1,24 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "both.h"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
+#include <utility>
 
 #include "absl/strings/str_format.h"
+#include "tests/support/process.h"
 #include "waxvm/providers.h"
 #include "waxvm/supervisor.h"
 
@@ -26,56 +17,6 @@ namespace waxvm::differential {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string Drain(int fd) {
-  std::string contents;
-  char buffer[65536];
-  lseek(fd, 0, SEEK_SET);
-  for (ssize_t bytes; (bytes = read(fd, buffer, sizeof buffer)) > 0;)
-    contents.append(buffer, static_cast<std::size_t>(bytes));
-  close(fd);
-  return contents;
-}
-
-std::vector<char*> Pointers(const std::vector<std::string>& strings) {
-  std::vector<char*> pointers;
-  for (const std::string& text : strings) pointers.push_back(const_cast<char*>(text.c_str()));
-  pointers.push_back(nullptr);
-  return pointers;
-}
-
-/// Every signal at its default: a native program must not inherit what this process ignores.
-void DefaultSignals(posix_spawnattr_t* attributes) {
-  sigset_t all;
-  sigset_t none;
-  sigfillset(&all);
-  sigemptyset(&none);
-  posix_spawnattr_init(attributes);
-  posix_spawnattr_setsigdefault(attributes, &all);
-  posix_spawnattr_setsigmask(attributes, &none);
-  posix_spawnattr_setflags(attributes,
-                           POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
-}
-
-/// The exit code as a shell has it; a child that takes longer than `limit` is killed.
-int WaitFor(pid_t child, std::chrono::milliseconds limit) {
-  if (child <= 0) return -1;
-  const int handle = static_cast<int>(syscall(SYS_pidfd_open, child, 0));
-  pollfd ended = {handle, POLLIN, 0};
-  if (handle < 0 || poll(&ended, 1, static_cast<int>(limit.count())) <= 0) kill(child, SIGKILL);
-  if (handle >= 0) close(handle);
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-std::string Contents(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream contents;
-  contents << file.rdbuf();
-  return contents.str();
-}
 
 std::string Describe(const fs::path& path) {
   struct stat status = {};
@@ -88,7 +29,7 @@ std::string Describe(const fs::path& path) {
   if (S_ISLNK(status.st_mode)) return mode + " to " + fs::read_symlink(path).string();
   if (!S_ISREG(status.st_mode)) return mode;
   return absl::StrFormat("%s links %d size %d: %s", mode, status.st_nlink, status.st_size,
-                         Contents(path));
+                         support::ReadFile(path));
 }
 
 /// Adds what lies below `folder`, which is called `name`. Links are described, never followed.
@@ -141,33 +82,16 @@ std::string Tail(const std::string& text) {
 }  // namespace
 
 Ran RunNatively(const Command& command) {
-  const int input = memfd_create("input", MFD_CLOEXEC);
-  const int output = memfd_create("output", MFD_CLOEXEC);
-  const int error = memfd_create("error", MFD_CLOEXEC);
-  if (write(input, command.input.data(), command.input.size()) < 0) return {};
-  lseek(input, 0, SEEK_SET);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, error, STDERR_FILENO);
-  posix_spawn_file_actions_addchdir_np(&actions, "/");
-  posix_spawnattr_t attributes;
-  DefaultSignals(&attributes);
-  const auto argv = Pointers(command.arguments);
-  const auto environment = Pointers(command.environment);
-  pid_t child = -1;
-  if (posix_spawn(&child, argv[0], &actions, &attributes, argv.data(), environment.data()) != 0)
-    child = -1;
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&actions);
-  Ran ran;
-  ran.exit_code = WaitFor(child, command.wall_time * Slowness());
-  close(input);
-  ran.output = Drain(output);
-  ran.error = Drain(error);
-  ran.files = FilesIn(command.folder);
-  return ran;
+  support::Completed completed = support::Run(
+      command.arguments,
+      {.start = {.environment = command.environment, .working_folder = "/", .afresh = true},
+       .input = command.input,
+       .limit = command.wall_time * Slowness()});
+  return {.exit_code = completed.exit_code,
+          .output = std::move(completed.output),
+          .error = std::move(completed.error),
+          .files = FilesIn(command.folder),
+          .report = ""};
 }
 
 Ran RunInMicroVm(const Command& command) {
@@ -211,8 +135,8 @@ std::string Difference(const Ran& native, const Ran& isolated) {
   auto files = native.files;
   files.insert(isolated.files.begin(), isolated.files.end());
   for (const auto& [name, ignored] : files) {
-    const auto there = [&](const Ran& ran) {
-      const auto found = ran.files.find(name);
+    const auto there = [&path = name](const Ran& ran) {
+      const auto found = ran.files.find(path);
       return found == ran.files.end() ? std::string("not there") : found->second;
     };
     if (const auto file = FirstDifference(there(native), there(isolated)); !file.empty())

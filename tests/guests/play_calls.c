@@ -41,6 +41,7 @@ static int descriptors[kDescriptors];
 static struct mapping mappings[kMappings];
 static unsigned char buffer[kBuffer];
 static char* word[kWords];
+static uintptr_t next_place; /* where the next mapping goes */
 static char folder[512];
 static char start[600];
 static int probe[2]; /* a pipe through which mappings are read and written without a fault */
@@ -201,7 +202,13 @@ static void call_writev(void) {
   struct iovec parts[3] = {{buffer, length(2) / 2}, {buffer, 0}, {buffer + 65536, length(3) / 2}};
   show(writev(*descriptor(1), parts, 3));
 }
-static void call_lseek(void) { show(lseek(*descriptor(1), number(2), (int)number(3))); }
+/* Where a directory ends is a matter of its file system. */
+static void call_lseek(void) {
+  struct stat status;
+  const int whence = (int)number(3);
+  if (whence >= SEEK_END && fstat(*descriptor(1), &status) == 0 && S_ISDIR(status.st_mode)) return;
+  show(lseek(*descriptor(1), number(2), whence));
+}
 static void call_ftruncate(void) { show(ftruncate(*descriptor(1), number(2))); }
 static void call_fallocate(void) {
   show(fallocate(*descriptor(1), (int)number(2), number(3), number(4)));
@@ -296,7 +303,9 @@ static void call_mmap(void) {
   struct mapping* to = mapping(1);
   const int flags = (int)number(5);
   const int fd = (flags & MAP_ANONYMOUS) != 0 ? -1 : *descriptor(2);
-  char* at = mmap(NULL, (size_t)number(3), (int)number(4), flags, fd, number(6));
+  /* Far from everything else: what lies behind a mapping is nobody's. */
+  char* hint = (char*)(uintptr_t)(0x100000000000 + next_place++ % 256 * 0x1000000);
+  char* at = mmap(hint, (size_t)number(3), (int)number(4), flags, fd, number(6));
   show(at == MAP_FAILED ? -1 : 0);
   if (at == MAP_FAILED) return;
   if (to->start != NULL) munmap(to->start, to->size);
@@ -431,6 +440,7 @@ static void end_sequence(void) {
     if (mappings[i].start != NULL) munmap(mappings[i].start, mappings[i].size);
     mappings[i].start = NULL;
   }
+  next_place = 0;
   umask(022);
   if (start[0] != 0 && chdir(start) == 0) list(".", 0);
 }

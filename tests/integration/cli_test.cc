@@ -250,6 +250,41 @@ TEST_P(EachProvider, Grants) {
   EXPECT_EQ(Waxvm({"--grant=clock"}, {"clock_musl"}).exit_code, 0);
 }
 
+// One line, and only where the program ended badly and the report knows of something refused.
+TEST_P(EachProvider, HintsNameTheMissingGrant) {
+  constexpr char kHint[] = "waxvm: hint: the program was refused ";
+  EXPECT_EQ(Waxvm({}, {"probe_musl", "exit", "3"}).error, "") << "nothing was refused";
+  const Completed once = Waxvm({}, {"probe_glibc", "exit", "3"});
+  EXPECT_EQ(once.exit_code, 3);
+  EXPECT_EQ(once.error, "") << "what glibc asks for at its start is no program's need";
+  if (std::string(GetParam()) != "microvm") return;  // the host's kernel refuses, and tells nobody
+  const Completed write = Waxvm({"--grant=files:" + folder_ + ":/data:ro"},
+                                {"probe_musl", "put", "/data/new\x1b[1m", "x"});
+  EXPECT_EQ(write.exit_code, 1);
+  EXPECT_TRUE(Contains(write.error, std::string(kHint) +
+                                        "changing a granted file (/data/new\\x1b[1m), which "
+                                        "--grant=files:HOST:GUEST:rw allows\n"))
+      << write.error;
+}
+
+// What most people meet first.
+TEST_P(EachProvider, PythonIsToldOfTheGrantItNeeds) {
+  if (access("/usr/bin/python3", X_OK) != 0) GTEST_SKIP() << "/usr/bin/python3 is not installed";
+  const auto run = [](std::vector<std::string> flags) {
+    flags.push_back("--grant=files:/:/:ro");
+    return RunCommand(WaxvmRun(GetParam(), flags, {"/usr/bin/python3", "-c", "pass"}));
+  };
+  const Completed without = run({});
+  EXPECT_EQ(without.exit_code, 1);
+  EXPECT_TRUE(
+      without.error.ends_with("\nwaxvm: hint: the program was refused random numbers (getrandom), "
+                              "which --grant=random allows\n"))
+      << without.error;
+  const Completed with = run({"--grant=random"});
+  EXPECT_EQ(with.exit_code, 0) << with.error;
+  EXPECT_EQ(with.error, "");
+}
+
 TEST_P(EachProvider, ReportNamesEverything) {
   ASSERT_EQ(Waxvm({"--report=" + Path("r.json")}, {"random_musl"}).exit_code, 2);
   const std::string text = ReadFile(Path("r.json"));

@@ -1,29 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "command.h"
 
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <fstream>
-#include <sstream>
-
 namespace waxvm::integration {
 namespace {
 
-int MemoryFile() { return memfd_create("stream", MFD_CLOEXEC); }
-
-std::string Drain(int fd) {
-  std::string contents;
-  char buffer[65536];
-  lseek(fd, 0, SEEK_SET);
-  for (ssize_t bytes; (bytes = read(fd, buffer, sizeof buffer)) > 0;)
-    contents.append(buffer, static_cast<std::size_t>(bytes));
-  close(fd);
-  return contents;
+support::StartOptions HowToStart(const std::string& working_folder) {
+  return {
+      .environment = {"WAXVM_AMBIENT=leaked"}, .working_folder = working_folder, .afresh = false};
 }
 
 /// A reader of JSON that keeps nothing but where values start and end.
@@ -120,47 +103,14 @@ class JsonReader {
 
 pid_t StartCommand(const std::vector<std::string>& arguments, int input_fd, int output_fd,
                    int error_fd, const std::string& working_folder) {
-  std::vector<char*> argv;
-  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
-  char variable[] = "WAXVM_AMBIENT=leaked";
-  char* environment[] = {variable, nullptr};
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, input_fd, STDIN_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, output_fd, STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, error_fd, STDERR_FILENO);
-  if (!working_folder.empty())
-    posix_spawn_file_actions_addchdir_np(&actions, working_folder.c_str());
-  pid_t child = -1;
-  if (posix_spawn(&child, argv[0], &actions, nullptr, argv.data(), environment) != 0) child = -1;
-  posix_spawn_file_actions_destroy(&actions);
-  return child;
-}
-
-int Wait(pid_t child) {
-  int status = 0;
-  while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (child <= 0) return -1;
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return support::Start(arguments, HowToStart(working_folder), input_fd, output_fd, error_fd);
 }
 
 Completed RunCommand(const std::vector<std::string>& arguments, const CommandOptions& options) {
-  const int input = MemoryFile();
-  const int output = MemoryFile();
-  const int error = MemoryFile();
-  if (write(input, options.input.data(), options.input.size()) < 0) return {};
-  lseek(input, 0, SEEK_SET);
-  const pid_t child =
-      StartCommand(arguments, input, options.output_fd >= 0 ? options.output_fd : output, error,
-                   options.working_folder);
-  Completed completed;
-  completed.exit_code = Wait(child);
-  close(input);
-  completed.output = Drain(output);
-  completed.error = Drain(error);
-  return completed;
+  return support::Run(arguments, {.start = HowToStart(options.working_folder),
+                                  .input = options.input,
+                                  .output_fd = options.output_fd,
+                                  .limit = std::nullopt});
 }
 
 std::vector<std::string> WaxvmRun(const std::string& provider,
@@ -186,13 +136,6 @@ std::optional<std::map<std::string, std::string>> ParseJsonObject(std::string_vi
   JsonReader reader(text);
   if (!reader.Object(&members) || !reader.AtEnd()) return std::nullopt;
   return members;
-}
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream contents;
-  contents << file.rdbuf();
-  return contents.str();
 }
 
 }  // namespace waxvm::integration

@@ -10,14 +10,13 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/support/process.h"
+
 namespace waxvm::integration {
 
-/// What a command did.
-struct Completed {
-  int exit_code = -1;  ///< as a shell has it: 128 + n where a signal ended it
-  std::string output;
-  std::string error;
-};
+using support::Completed;
+using support::ReadFile;
+using support::Wait;
 
 struct CommandOptions {
   std::string input;
@@ -31,7 +30,6 @@ Completed RunCommand(const std::vector<std::string>& arguments, const CommandOpt
 /// The same in the background; Wait gives its exit code.
 pid_t StartCommand(const std::vector<std::string>& arguments, int input_fd, int output_fd,
                    int error_fd, const std::string& working_folder = "");
-int Wait(pid_t child);
 
 /// `waxvm run --provider=PROVIDER FLAGS -- PROGRAM`.
 std::vector<std::string> WaxvmRun(const std::string& provider,
@@ -46,9 +44,6 @@ std::string WhyNot(const std::string& provider);
 /// The members of a JSON object, each value as its own text; empty where `text` is none. Checks
 /// the syntax of everything inside.
 std::optional<std::map<std::string, std::string>> ParseJsonObject(std::string_view text);
-
-/// The whole of a file; "" where there is none.
-std::string ReadFile(const std::string& path);
 
 }  // namespace waxvm::integration
 

@@ -32,6 +32,8 @@ class DirectoryFile final : public OpenFile {
   std::int64_t Read(std::span<std::byte>) override { return -EISDIR; }
   std::int64_t PRead(std::span<std::byte>, std::uint64_t) override { return -EISDIR; }
   std::int64_t Seek(std::int64_t offset, int whence) override;
+  bool has_positions() const override { return true; }
+  bool spliceable() const override { return false; }
   std::int64_t Stat(struct stat& status) const override { return attributes_->Stat(status); }
   std::int64_t StatFs(struct statfs& status) const override { return attributes_->StatFs(status); }
   std::int64_t Sync() override { return attributes_->Sync(); }

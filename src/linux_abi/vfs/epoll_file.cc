@@ -117,15 +117,13 @@ std::int64_t EpollFile::Delete(int fd, const std::shared_ptr<OpenFile>& file) {
 
 std::uint32_t EpollFile::Ready(const Interest& interest, const OpenFile& file) {
   if (interest.disabled) return 0;
-  std::uint32_t ready = static_cast<std::uint16_t>(file.Poll());
-  if ((ready & EPOLLIN) != 0) ready |= EPOLLRDNORM;
-  if ((ready & EPOLLOUT) != 0) ready |= EPOLLWRNORM;
+  std::uint32_t ready = static_cast<std::uint16_t>(file.PollWithBands());
   ready &= (interest.event.events & ~kModes) | kEnds;
   if (ready == 0 || (interest.event.events & EPOLLET) == 0) return ready;
   std::uint32_t fresh = ready & ~interest.reported;
   if (fresh != 0) return ready;
   const Edges edges = file.edges();
-  constexpr std::uint32_t kOut = EPOLLOUT | EPOLLWRNORM;
+  constexpr std::uint32_t kOut = EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
   if (edges.in != interest.reported_edges.in) fresh |= ready & ~kOut;
   if (edges.out != interest.reported_edges.out) fresh |= ready & (kOut | kEnds);
   return fresh != 0 ? ready : 0;

@@ -21,11 +21,11 @@ namespace waxvm::linux_abi {
 
 /// An epoll instance: descriptors with the events that are waited for. A file that was closed
 /// everywhere drops out by itself. Instances may watch each other, in chains of kMaxChain.
-class EpollFile final : public OpenFile {
+class EpollFile final : public AnonymousFile {
  public:
   static constexpr int kMaxChain = 5;
 
-  explicit EpollFile(VfsContext& context) : OpenFile(O_RDWR), context_(context) {}
+  explicit EpollFile(VfsContext& context) : AnonymousFile(O_RDWR), context_(context) {}
 
   // EPOLL_CTL_ADD, MOD and DEL. Each returns 0 or a negated errno.
   std::int64_t Add(int fd, const std::shared_ptr<OpenFile>& file, const epoll_event& event);
@@ -38,6 +38,10 @@ class EpollFile final : public OpenFile {
   std::int64_t Stat(struct stat& status) const override;
   /// POLLIN when Collect would return something; takes nothing.
   short Poll() const override;
+  short bands() const override { return POLLRDNORM; }
+  bool can_read() const override { return false; }
+  bool can_write() const override { return false; }
+  std::int64_t Available() const override { return -EINVAL; }
   Edges edges() const override;
   void AddHostDescriptors(std::vector<pollfd>& to) const override;
   std::optional<std::chrono::nanoseconds> ReadyAt() const override;

@@ -28,6 +28,13 @@ FdTable::FdTable(const InstanceSpec& spec, MemoryAccount& account, Host& host,
   slots_[0].file = std::make_shared<InputFile>(spec.input_fd);
   slots_[1].file = std::make_shared<OutputFile>(host, Stream::kOutput, on_output_limit);
   slots_[2].file = std::make_shared<OutputFile>(host, Stream::kError, std::move(on_output_limit));
+  for (std::size_t i = 0; i < streams_.size(); ++i) streams_[i] = slots_[i].file;
+}
+
+std::optional<int> FdTable::StreamOf(const OpenFile* file) const {
+  for (std::size_t i = 0; i < streams_.size(); ++i)
+    if (streams_[i].get() == file) return static_cast<int>(i);
+  return std::nullopt;
 }
 
 OpenFile* FdTable::Get(std::uint64_t fd) const {

@@ -2,10 +2,12 @@
 #ifndef WAXVM_SRC_LINUX_ABI_VFS_FD_TABLE_H_
 #define WAXVM_SRC_LINUX_ABI_VFS_FD_TABLE_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "src/base/memory_account.h"
@@ -45,6 +47,8 @@ class FdTable {
 
   bool close_on_exec(std::uint64_t fd) const { return slots_[fd].close_on_exec; }
   void set_close_on_exec(std::uint64_t fd, bool value) { slots_[fd].close_on_exec = value; }
+  /// 0, 1 or 2 for a standard stream, whatever descriptors it has now; empty for another file.
+  std::optional<int> StreamOf(const OpenFile* file) const;
   std::uint64_t limit() const { return limit_; }
   /// Every open descriptor is below.
   std::uint64_t size() const { return slots_.size(); }
@@ -63,6 +67,7 @@ class FdTable {
   AccessGate& gate_;
   std::uint64_t limit_;
   std::vector<Slot> slots_;
+  std::array<std::shared_ptr<OpenFile>, 3> streams_;
   MemoryCharge slots_charge_;
 };
 

@@ -82,7 +82,7 @@ ErrnoOr<std::shared_ptr<OpenFile>> FileSystem::OpenOnce(const Place& base, std::
   if ((flags & O_DIRECTORY) != 0) return Errno{EINVAL};
   const bool exclusive = (flags & O_EXCL) != 0;
   ErrnoOr<Spot> parent =
-      Walk(base, path, follow && !exclusive ? Last::kParentFollow : Last::kParent, resolve);
+      Walk(base, path, follow && !exclusive ? Last::kCreate : Last::kParent, resolve);
   if (!parent.ok()) return parent.error();
   if (parent->file != nullptr) return Reopen(parent->file, flags);
   if (!parent->has_plain_name()) return Errno{exclusive ? EEXIST : EISDIR};

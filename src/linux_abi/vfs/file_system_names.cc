@@ -109,18 +109,22 @@ std::int64_t FileSystem::MakeSymbolicLink(std::string_view target, const Place& 
 
 std::int64_t FileSystem::Link(const Place& from_base, std::string_view from, const Place& to_base,
                               std::string_view to, bool follow) {
+  // A slash behind the name of a symbolic link asks for what it leads to.
+  follow = follow || from.ends_with('/');
   const ErrnoOr<Spot> source = Walk(from_base, from, follow ? Last::kParentFollow : Last::kParent);
   if (!source.ok()) return source.result();
   if (source->file != nullptr) return LinkOpenFile(*source->file, to_base, to);
-  if (!source->has_plain_name()) return -EPERM;
-  const ErrnoOr<Spot> found = LookUp(*source);
-  if (!found.ok()) return found.result();
-  if (source->trailing_slash && !S_ISDIR(found->mode())) return -ENOTDIR;
+  // "." and ".." are directories, which get no second name; but first the new one must be free.
+  const bool plain = source->has_plain_name();
+  const ErrnoOr<Spot> found = plain ? LookUp(*source) : ErrnoOr<Spot>(Errno{EPERM});
+  if (plain && !found.ok()) return found.result();
+  const bool directory = !plain || S_ISDIR(found->mode());
+  if (source->trailing_slash && !directory) return -ENOTDIR;
   const ErrnoOr<Spot> target = Walk(to_base, to, Last::kParent);
   if (!target.ok()) return target.result();
   const std::int64_t creatable = CheckCreatable(*target, /*directory=*/false);
   if (creatable < 0) return creatable;
-  if (S_ISDIR(found->mode())) return -EPERM;
+  if (directory) return -EPERM;
   if (source->on_host() && target->on_host()) {
     if (source->place.folder() != target->place.folder()) return -EXDEV;
     // The new name gives the access that the old one would.

@@ -152,10 +152,6 @@ ErrnoOr<int> HostFile::ProcessLockDescriptor() {
   if (::fstat(fd_.get(), &status) != 0) return Errno{errno};
   const FileLocks::File key{status.st_dev, status.st_ino};
   UniqueFd& kept = context_.process_locks[key];
-  if (!keeps_for_locks()) {
-    KeepForLocks(std::shared_ptr<void>(
-        nullptr, [&context = context_, key](void*) { context.process_locks.erase(key); }));
-  }
   if (!kept.valid()) {
     std::array<char, 32> self{};
     std::snprintf(self.data(), self.size(), "/proc/self/fd/%d", fd_.get());

@@ -51,6 +51,7 @@ class HostFile final : public SeekableFile {
   std::optional<std::int64_t> LockOnHost(bool for_process, int command,
                                          struct flock& lock) override;
   ErrnoOr<std::string> Path() const override { return folder_->GuestPath(path_); }
+  int host_descriptor() const override { return path_only() ? -1 : fd_.get(); }
   ErrnoOr<std::shared_ptr<OpenFile>> Reopen(int flags) override;
   /// Gives it one more name, in an open directory of `folder`. Errors: EXDEV for another folder
   /// than its own, ENOENT once it lost its last name.

@@ -19,6 +19,7 @@ constexpr std::uint64_t kChargePerNode = sizeof(MemoryNode) + 64;
 constexpr std::uint64_t kChargePerLink = sizeof(MemoryNode::Link) + 96;
 
 constexpr dev_t kMemoryDevice = 0x17;
+constexpr dev_t kInternalDevice = 0x1;
 
 dev_t DeviceNumber(Device device) {
   switch (device) {
@@ -102,7 +103,7 @@ MemoryNode::~MemoryNode() {
 
 void MemoryNode::Stat(struct stat& status) const {
   status = {};
-  status.st_dev = kMemoryDevice;
+  status.st_dev = internal ? kInternalDevice : kMemoryDevice;
   status.st_ino = inode;
   status.st_mode = mode;
   status.st_nlink = links_to_this;
@@ -125,6 +126,7 @@ std::int64_t MemoryNode::SetTimes(const std::array<timespec, 2>& times) {
   set(accessed, times[0]);
   set(modified, times[1]);
   changed = now;
+  context_.changed = true;
   return 0;
 }
 
@@ -134,8 +136,15 @@ std::int64_t MemoryNode::SetTarget(std::string text) {
   return 0;
 }
 
-void MemoryNode::TouchContents() { modified = changed = context_.Now(); }
-void MemoryNode::TouchStatus() { changed = context_.Now(); }
+void MemoryNode::TouchContents() {
+  modified = changed = context_.Now();
+  context_.changed = true;
+}
+
+void MemoryNode::TouchStatus() {
+  changed = context_.Now();
+  context_.changed = true;
+}
 
 std::shared_ptr<MemoryNode> MemoryNode::Find(std::string_view child_name) {
   if (source != nullptr) source->Refresh(*this);
@@ -183,6 +192,7 @@ std::uint64_t MemoryNode::CountLinks() const {
 std::int64_t MemoryNode::Add(std::string_view child_name, std::shared_ptr<MemoryNode> node) {
   if (is_removed()) return -ENOENT;
   Link link;
+  const bool already_changed = context_.changed;
   if (!link.charge.Resize(context_.account, kChargePerLink + 2 * child_name.size())) return -ENOSPC;
   node->parent = weak_from_this();
   node->name = child_name;
@@ -196,12 +206,14 @@ std::int64_t MemoryNode::Add(std::string_view child_name, std::shared_ptr<Memory
   link.node = std::move(node);
   children_.emplace(child_name, std::move(link));
   TouchContents();
+  if (closed) context_.changed = already_changed;  // nothing of the guest's doing
   return 0;
 }
 
 void MemoryNode::Remove(std::string_view child_name) {
   const auto found = children_.find(child_name);
   MemoryNode& node = *found->second.node;
+  const bool already_changed = context_.changed;
   node.TouchStatus();
   if (node.is_directory()) {
     node.links_to_this = 0;
@@ -214,6 +226,7 @@ void MemoryNode::Remove(std::string_view child_name) {
     removed_.try_emplace(std::string(child_name), std::move(found->second.charge));
   children_.erase(found);
   TouchContents();
+  if (closed) context_.changed = already_changed;
 }
 
 ErrnoOr<std::string> MemoryNode::Path() const {

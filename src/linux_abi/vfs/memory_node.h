@@ -54,6 +54,8 @@ struct VfsContext {
   std::uint64_t max_files_in_flight = 1024;
   std::vector<std::shared_ptr<OpenFile>> doomed_files = {};
   bool dooming = false;
+  /// The guest changed something in its own tree since this was last cleared.
+  bool changed = false;
   FileLocks locks{account};
   /// On files that the host knows: the descriptors that hold the process's own locks.
   std::map<FileLocks::File, UniqueFd> process_locks = {};
@@ -151,6 +153,7 @@ class MemoryNode : public std::enable_shared_from_this<MemoryNode> {
   /// F_SEAL_*: what cannot be done to the contents any more. Only memfd_create makes files that
   /// take seals.
   int seals = F_SEAL_SEAL;
+  bool internal = false;         ///< of the kernel's own file system (memfd): on another device
   bool nameable = false;         ///< has no name, but can be given one (O_TMPFILE)
   bool closed = false;           ///< a directory that the guest can make no names in
   std::weak_ptr<void> endpoint;  ///< of a FIFO its Pipe, of a socket who is bound to it

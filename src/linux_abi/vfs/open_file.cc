@@ -21,6 +21,15 @@ void OpenFile::SetStatusFlags(int flags) {
   flags_ = (flags_ & ~kSettableFlags) | (flags & kSettableFlags);
 }
 
+void OpenFile::SetMadeWithoutName() { flags_ &= ~kLargeFile; }
+
+short OpenFile::PollWithBands() const {
+  int state = Poll();
+  if ((state & POLLIN) != 0) state |= bands() & POLLRDNORM;
+  if ((state & POLLOUT) != 0) state |= bands() & (POLLWRNORM | POLLWRBAND);
+  return static_cast<short>(state);
+}
+
 std::int64_t OpenFile::Read(std::span<std::byte>) { return -EINVAL; }
 std::int64_t OpenFile::Write(std::span<const std::byte>) { return -EINVAL; }
 std::int64_t OpenFile::PRead(std::span<std::byte>, std::uint64_t) { return -ESPIPE; }

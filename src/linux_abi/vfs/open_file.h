@@ -67,6 +67,16 @@ class OpenFile : public std::enable_shared_from_this<OpenFile> {
   virtual std::int64_t PRead(std::span<std::byte> to, std::uint64_t offset);
   virtual std::int64_t PWrite(std::span<const std::byte> from, std::uint64_t offset);
   virtual std::int64_t Seek(std::int64_t offset, int whence);
+  /// True where PRead and PWrite have a meaning: pread(2) of anything else is ESPIPE, whatever it
+  /// is open for.
+  virtual bool has_positions() const { return false; }
+  /// False where reading or writing is not a thing the kind of file can do, not even of no bytes.
+  virtual bool can_read() const { return true; }
+  virtual bool can_write() const { return true; }
+  /// True where each range of a writev is a write of its own.
+  virtual bool writes_ranges_apart() const { return false; }
+  /// Whether bytes go from and to it without a buffer of the guest's: sendfile, splice.
+  virtual bool spliceable() const { return true; }
 
   virtual std::int64_t Stat(struct stat& status) const = 0;
   /// The path it was opened by, as the guest knows it; empty where there is none.
@@ -92,6 +102,8 @@ class OpenFile : public std::enable_shared_from_this<OpenFile> {
   bool keeps_for_locks() const { return lock_token_.use_count() > 0; }
   /// Where it was found. Errors: ENOENT for what never had a name.
   virtual ErrnoOr<std::string> Path() const { return Errno{ENOENT}; }
+  /// The host's descriptor of a regular file, which stays this object's; -1 where there is none.
+  virtual int host_descriptor() const { return -1; }
   /// Another open file of the same thing, as opening /proc/self/fd/N makes it. Errors: ENXIO for
   /// what cannot be opened by name.
   virtual ErrnoOr<std::shared_ptr<OpenFile>> Reopen(int flags);
@@ -104,6 +116,10 @@ class OpenFile : public std::enable_shared_from_this<OpenFile> {
   /// What poll(2) would say now, POLLHUP and POLLERR included. POLLOUT means that a Write which
   /// gave -EAGAIN is worth another try.
   virtual short Poll() const { return POLLIN | POLLOUT; }
+  /// Which of POLLRDNORM, POLLWRNORM and POLLWRBAND the file knows: they follow POLLIN and POLLOUT.
+  virtual short bands() const { return POLLRDNORM | POLLWRNORM; }
+  /// Poll() and the bands.
+  short PollWithBands() const;
   /// Two that differ mean that something happened in between.
   virtual Edges edges() const { return {.in = uses_, .out = uses_}; }
   void NoteUse() { ++uses_; }
@@ -120,6 +136,9 @@ class OpenFile : public std::enable_shared_from_this<OpenFile> {
   virtual std::int64_t Available() const;
 
  protected:
+  /// F_GETFL tells O_LARGEFILE, which every open(2) of a 64-bit program asks for, but nothing that
+  /// was made without a name has.
+  void SetMadeWithoutName();
   /// Changes the offset as lseek(2) does, for a file of `size` bytes.
   std::int64_t SeekWithin(std::int64_t offset, int whence, std::int64_t size);
 
@@ -141,10 +160,26 @@ class SeekableFile : public OpenFile {
   std::int64_t PRead(std::span<std::byte> to, std::uint64_t offset) override = 0;
   std::int64_t PWrite(std::span<const std::byte> from, std::uint64_t offset) override = 0;
   std::int64_t Seek(std::int64_t offset, int whence) override;
+  bool has_positions() const override { return true; }
   std::int64_t Available() const override;
 
  protected:
   virtual std::int64_t Size() const = 0;
+};
+
+/// An eventfd and its kind: made by a call of its own, and all with one inode, which nobody
+/// changes.
+class AnonymousFile : public OpenFile {
+ public:
+  explicit AnonymousFile(int flags) : OpenFile(flags) { SetMadeWithoutName(); }
+
+  /// Accepted without effect.
+  std::int64_t Seek(std::int64_t, int) override { return 0; }
+  bool spliceable() const override { return false; }
+  std::int64_t SetMode(mode_t) override { return -EOPNOTSUPP; }
+  std::int64_t SetOwner(uid_t, gid_t) override { return -EOPNOTSUPP; }
+  std::int64_t SetTimes(const std::array<timespec, 2>&) override { return -EOPNOTSUPP; }
+  short bands() const override { return 0; }
 };
 
 }  // namespace waxvm::linux_abi

@@ -120,6 +120,7 @@ std::int64_t PathWalk::Run() {
     if (!parent_wanted()) return 0;
     at_.name = pending_.empty() ? "/" : pending_.back();
     if (last_ == Last::kParent || !at_.has_plain_name()) return 0;
+    if (last_ == Last::kCreate && at_.trailing_slash) return 0;
     const ErrnoOr<bool> followed = FollowLast();
     if (!followed.ok()) return followed.result();
     if (!*followed) return 0;

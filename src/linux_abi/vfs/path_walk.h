@@ -18,6 +18,7 @@ enum class Last {
   kFollow,        ///< goes there, through a symbolic link
   kNoFollow,      ///< goes there
   kParent,        ///< stops at the directory it is in
+  kCreate,        ///< as kParentFollow, but what a link calls a directory (by a slash) stays behind
   kParentFollow,  ///< the same, but a symbolic link leads on to where it points
 };
 
@@ -64,7 +65,9 @@ class PathWalk {
   /// Whether the last component was a symbolic link, which is now being followed.
   ErrnoOr<bool> FollowLast();
   void Push(std::string_view path);
-  bool parent_wanted() const { return last_ == Last::kParent || last_ == Last::kParentFollow; }
+  bool parent_wanted() const {
+    return last_ == Last::kParent || last_ == Last::kParentFollow || last_ == Last::kCreate;
+  }
 
   /// True where the walk may not leave where it started.
   bool scoped() const;

@@ -13,10 +13,10 @@
 namespace waxvm::linux_abi {
 namespace {
 
-class EventCounter final : public OpenFile {
+class EventCounter final : public AnonymousFile {
  public:
   EventCounter(VfsContext& context, std::uint64_t value, int flags)
-      : OpenFile(O_RDWR | (flags & EFD_NONBLOCK)),
+      : AnonymousFile(O_RDWR | (flags & EFD_NONBLOCK)),
         inode_(++context.last_inode),
         value_(value),
         semaphore_((flags & EFD_SEMAPHORE) != 0) {}
@@ -32,7 +32,7 @@ class EventCounter final : public OpenFile {
   }
   std::int64_t Write(std::span<const std::byte> from) override {
     std::uint64_t added = 0;
-    if (from.size() < sizeof added) return -EINVAL;
+    if (from.size() != sizeof added) return -EINVAL;
     std::memcpy(&added, from.data(), sizeof added);
     if (added > kMax) return -EINVAL;
     if (added > kMax - value_) return -EAGAIN;
@@ -49,6 +49,7 @@ class EventCounter final : public OpenFile {
   }
   Edges edges() const override { return edges_; }
   bool has_messages() const override { return true; }
+  bool writes_ranges_apart() const override { return true; }
 
  private:
   static constexpr std::uint64_t kMax = ~std::uint64_t{0} - 1;
@@ -129,6 +130,7 @@ PipeEnd::PipeEnd(std::shared_ptr<Pipe> pipe, int flags, std::shared_ptr<MemoryNo
       pipe_(std::move(pipe)),
       node_(std::move(node)),
       writers_before_(node_ == nullptr ? 0 : pipe_->writers_ever) {
+  if (node_ == nullptr) SetMadeWithoutName();
   if (readable()) ++pipe_->readers, ++pipe_->readers_ever;
   if (writable()) ++pipe_->writers, ++pipe_->writers_ever;
   // A FIFO whose writers have all gone before is not at its end for who opens it now.
@@ -168,13 +170,16 @@ std::int64_t PipeEnd::Stat(struct stat& status) const {
   if (node_ != nullptr) {
     node_->Stat(status);
   } else {
-    StatUnnamed(pipe_->inode, S_IFIFO | 0600, status);
+    StatUnnamed(pipe_->inode, S_IFIFO | pipe_->mode, status);
   }
   return 0;
 }
 
 std::int64_t PipeEnd::SetMode(mode_t mode) {
-  if (node_ == nullptr) return 0;
+  if (node_ == nullptr) {
+    pipe_->mode = mode & 07777;
+    return 0;
+  }
   node_->mode = (node_->mode & S_IFMT) | (mode & 07777);
   node_->TouchStatus();
   return 0;

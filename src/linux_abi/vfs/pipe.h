@@ -40,6 +40,7 @@ class Pipe {
   std::size_t Peek(std::span<std::byte> to) const;
 
   std::uint64_t inode = 0;
+  mode_t mode = 0600;  ///< of one that is no FIFO
   std::uint64_t readers = 0;
   std::uint64_t writers = 0;
   /// How often an end was opened: who waits for the other end of a FIFO sees that one came, even

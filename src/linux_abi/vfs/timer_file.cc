@@ -18,7 +18,7 @@ constexpr nanoseconds kShortestWait = std::chrono::milliseconds(1);
 }  // namespace
 
 TimerFile::TimerFile(VfsContext& context, int clock, int flags)
-    : OpenFile(O_RDWR | flags), context_(context), clock_(clock) {}
+    : AnonymousFile(O_RDWR | flags), context_(context), clock_(clock) {}
 
 void TimerFile::Set(const TimerValue& value) {
   expired_before_ += Expirations();

@@ -19,7 +19,7 @@ struct TimerValue {
 
 /// A timerfd. It runs on Host::Now(), and tells how much time has passed only with the granted
 /// clock: without it every reading is 1 expiration and the time left is what it was set to.
-class TimerFile final : public OpenFile {
+class TimerFile final : public AnonymousFile {
  public:
   /// `clock`: CLOCK_REALTIME, CLOCK_MONOTONIC or CLOCK_BOOTTIME. `flags`: O_NONBLOCK or 0.
   TimerFile(VfsContext& context, int clock, int flags);
@@ -34,6 +34,7 @@ class TimerFile final : public OpenFile {
   Edges edges() const override { return {.in = expired_before_ + Expirations(), .out = 0}; }
   std::optional<std::chrono::nanoseconds> ReadyAt() const override;
   bool has_messages() const override { return true; }
+  bool can_write() const override { return false; }
 
  private:
   /// Since the last reading.

@@ -25,6 +25,7 @@ std::shared_ptr<UnixSocket> UnixSocket::Create(VfsContext& context, int type, in
 
 UnixSocket::UnixSocket(VfsContext& context, int type, int flags)
     : OpenFile(O_RDWR | flags), context_(context), type_(type), inode_(++context.last_inode) {
+  SetMadeWithoutName();
   context_.sockets.insert(this);
 }
 
@@ -184,8 +185,7 @@ bool UnixSocket::AtEnd() const {
   return type_ != SOCK_DGRAM && had_peer_ && peer_.expired();
 }
 
-ErrnoOr<std::shared_ptr<UnixSocket>> UnixSocket::Target(
-    const std::shared_ptr<UnixSocket>& target) const {
+ErrnoOr<std::shared_ptr<UnixSocket>> UnixSocket::Target(const std::shared_ptr<UnixSocket>& target) {
   if (write_shut_) return Errno{EPIPE};
   if (target != nullptr) {
     const std::shared_ptr<UnixSocket> only = target->peer_.lock();
@@ -196,7 +196,11 @@ ErrnoOr<std::shared_ptr<UnixSocket>> UnixSocket::Target(
   }
   if (!had_peer_) return Errno{ENOTCONN};
   std::shared_ptr<UnixSocket> other = peer_.lock();
-  if (other == nullptr) return Errno{type_ == SOCK_DGRAM ? ECONNREFUSED : EPIPE};
+  if (other == nullptr && type_ == SOCK_DGRAM) {
+    Disconnect();  // which is found out here, and told once
+    return Errno{ECONNREFUSED};
+  }
+  if (other == nullptr) return Errno{EPIPE};
   if (other->read_shut_) return Errno{EPIPE};
   return other;
 }
@@ -253,7 +257,7 @@ std::int64_t UnixSocket::Receive(std::span<std::byte> to, bool peek, Received& r
   if (type_ != SOCK_DGRAM && !had_peer_) return type_ == SOCK_STREAM ? -EINVAL : -ENOTCONN;
   if (queue_.empty()) {
     if (const std::int64_t error = TakeError(); error < 0) return error;
-    return AtEnd() ? 0 : -EAGAIN;
+    return type_ != SOCK_DGRAM && AtEnd() ? 0 : -EAGAIN;
   }
   std::size_t done = 0;
   bool first = true;
@@ -293,15 +297,16 @@ std::int64_t UnixSocket::Receive(std::span<std::byte> to, bool peek, Received& r
 std::int64_t UnixSocket::TakeError() { return -std::int64_t{std::exchange(error_, 0)}; }
 
 std::int64_t UnixSocket::Read(std::span<std::byte> to) {
-  if (to.empty() && type_ == SOCK_STREAM) return 0;
+  if (to.empty()) return 0;
   Received received;
-  return Receive(to, /*peek=*/false, received);
+  const std::int64_t n = Receive(to, /*peek=*/false, received);
+  return n == -EAGAIN && !nonblocking() && ends_waits() ? 0 : n;
 }
 
 std::int64_t UnixSocket::Write(std::span<const std::byte> from) { return Send(from, {}); }
 
 std::int64_t UnixSocket::Stat(struct stat& status) const {
-  StatUnnamed(inode_, S_IFSOCK | 0777, status);
+  StatUnnamed(inode_, S_IFSOCK | mode_, status);
   return 0;
 }
 
@@ -312,6 +317,8 @@ short UnixSocket::Poll() const {
   if (!queue_.empty() || AtEnd()) state |= POLLIN;
   const std::shared_ptr<UnixSocket> other = peer_.lock();
   if (type_ == SOCK_DGRAM) {
+    if (read_shut_) state |= POLLRDHUP;
+    if (read_shut_ && write_shut_) state |= POLLHUP;
     if (other == nullptr || other->HasRoom()) state |= POLLOUT;
     return static_cast<short>(state);
   }
@@ -327,7 +334,7 @@ short UnixSocket::Poll() const {
 
 std::int64_t UnixSocket::Available() const {
   if (listening_) return -EINVAL;
-  if (type_ == SOCK_STREAM) return static_cast<std::int64_t>(queued_);
+  if (type_ != SOCK_DGRAM) return static_cast<std::int64_t>(queued_);
   return queue_.empty() ? 0 : static_cast<std::int64_t>(queue_.front().bytes.size());
 }
 

@@ -80,6 +80,9 @@ class UnixSocket final : public OpenFile {
   std::int64_t Send(std::span<const std::byte> from, Ancillary ancillary,
                     const std::shared_ptr<UnixSocket>& target = nullptr);
   std::int64_t Receive(std::span<std::byte> to, bool peek, Received& received);
+  /// What a call that may wait returns at once where Receive gave -EAGAIN: a datagram socket that
+  /// was shut ends a wait, but says nothing to who does not wait.
+  bool ends_waits() const { return type_ == SOCK_DGRAM && read_shut_; }
 
   std::int64_t TakeError();
   bool pass_credentials = false;
@@ -89,8 +92,12 @@ class UnixSocket final : public OpenFile {
   std::int64_t Read(std::span<std::byte> to) override;
   std::int64_t Write(std::span<const std::byte> from) override;
   std::int64_t Stat(struct stat& status) const override;
-  std::int64_t SetMode(mode_t) override { return 0; }
+  std::int64_t SetMode(mode_t mode) override {
+    mode_ = mode & 07777;
+    return 0;
+  }
   short Poll() const override;
+  short bands() const override { return POLLRDNORM | POLLWRNORM | POLLWRBAND; }
   Edges edges() const override { return edges_; }
   std::int64_t Available() const override;
   bool has_messages() const override { return type_ != SOCK_STREAM; }
@@ -115,7 +122,7 @@ class UnixSocket final : public OpenFile {
   /// True when nothing more will come.
   bool AtEnd() const;
   /// Whom a write goes to, or the error it gives.
-  ErrnoOr<std::shared_ptr<UnixSocket>> Target(const std::shared_ptr<UnixSocket>& target) const;
+  ErrnoOr<std::shared_ptr<UnixSocket>> Target(const std::shared_ptr<UnixSocket>& target);
   std::int64_t Enqueue(std::span<const std::byte> from, Ancillary ancillary,
                        const std::string& sender);
   void PopFront();
@@ -125,6 +132,7 @@ class UnixSocket final : public OpenFile {
   VfsContext& context_;
   const int type_;
   const std::uint64_t inode_;
+  mode_t mode_ = 0777;
   std::string name_;
   std::string accepted_name_;  ///< of an accepted socket: what it was connected to
   MemoryCharge charge_;        ///< of one that was never in a descriptor yet
