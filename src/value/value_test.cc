@@ -107,9 +107,9 @@ std::uint64_t ToList(std::int32_t offset, std::uint64_t words) {
   return (words << 35) | (std::uint64_t{7} << 32) | (static_cast<std::uint32_t>(offset) << 2) | 1;
 }
 std::uint64_t ListTag(std::uint64_t count) { return kValueSize | count << 2; }
-// The first word of a value: what it is, in its second 16 bits.
-constexpr std::uint64_t kIsList = std::uint64_t{7} << 16;
-constexpr std::uint64_t kIsMap = std::uint64_t{8} << 16;
+// The first word of a value: what it is, in its first 16 bits; a boolean is the bit after them.
+constexpr std::uint64_t kIsList = 7;
+constexpr std::uint64_t kIsMap = 8;
 
 TEST(HostileValueTest, HandmadeMessagesAreUnderstood) {
   // So that those below are refused for what they do and not for how they are made.
@@ -147,8 +147,7 @@ TEST(HostileValueTest, ListsThatShareTheirElementsCannotGrow) {
 }
 
 TEST(HostileValueTest, KindsAndListsThatAreNone) {
-  EXPECT_THAT(Message(DecodeValue(Words({ToValue(0), std::uint64_t{9} << 16, 0, 0})).status()),
-              HasSubstr("kind 9"));
+  EXPECT_THAT(Message(DecodeValue(Words({ToValue(0), 9, 0, 0})).status()), HasSubstr("kind 9"));
   // A list of bytes where values should be; a list longer than the message; a far pointer.
   for (const std::uint64_t pointer :
        {std::uint64_t{1} | std::uint64_t{2} << 32 | std::uint64_t{8} << 35, ToList(0, 1 << 20),

@@ -257,6 +257,45 @@ TEST_P(Conformance, CallsAreCancelled) {
   }
 }
 
+TEST_P(Conformance, SessionsAreClonedAndPutBack) {
+  RunOptions options;
+  options.limits.wall_time = 10s * Slowness();
+  options.grants = {Function("greet", [](const HostCallContext&, std::string_view name) {
+    return Reply("hello " + std::string(name));
+  })};
+  WAXVM_OPEN_OR_SKIP(session, "call_functions", options);
+  EXPECT_EQ(*session->Call("counter", ""), "1");
+  const auto snapshot = session->TakeSnapshot();
+  if (absl::IsUnimplemented(snapshot.status()))
+    GTEST_SKIP() << info_.name << ": " << snapshot.status();
+  ASSERT_TRUE(snapshot.ok()) << snapshot.status();
+  EXPECT_GT(snapshot->memory_bytes(), 0u);
+  EXPECT_EQ(*session->Call("counter", ""), "2");
+
+  auto one = snapshot->Clone();
+  ASSERT_TRUE(one.ok()) << one.status();
+  // Made here, called there.
+  std::jthread([&] {
+    EXPECT_EQ(*(*one)->Call("counter", ""), "2");
+    EXPECT_EQ(*(*one)->Call("counter", ""), "3");
+    EXPECT_EQ(*(*one)->Call("call_host", "greet clone"), "hello clone");
+    EXPECT_TRUE((*one)->Call("write_output", "words").ok());
+    EXPECT_EQ((*one)->report().host_calls, 1u);
+    const absl::Status reset = (*one)->Reset();
+    EXPECT_TRUE(reset.ok()) << reset;
+    EXPECT_EQ((*one)->TakeOutput(), "") << "it is forgotten with the rest";
+    EXPECT_EQ((*one)->report().host_calls, 0u);
+    EXPECT_EQ(*(*one)->Call("counter", ""), "2");
+    ExpectPoisoned(**one, (*one)->Call("fault", "").status(), absl::StatusCode::kAborted,
+                   "segmentation");
+  }).join();
+  EXPECT_TRUE(absl::IsFailedPrecondition(session->Reset())) << "it is no clone";
+  EXPECT_EQ(*session->Call("counter", ""), "3") << "what a clone does is its own";
+  const auto two = snapshot->Clone();
+  ASSERT_TRUE(two.ok()) << two.status();
+  EXPECT_EQ(*(*two)->Call("counter", ""), "2");
+}
+
 TEST_P(Conformance, CallsFromAnotherThreadAreRefused) {
   WAXVM_OPEN_OR_SKIP(session, "call_functions");
   std::jthread([&] {
