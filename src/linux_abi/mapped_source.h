@@ -42,7 +42,7 @@ class MappedSource {
 
   /// The same bytes, by an object that any number of instances may read at once; null where that
   /// cannot be had.
-  virtual std::shared_ptr<MappedSource> Freeze() = 0;
+  virtual std::shared_ptr<MappedSource> Freeze() { return nullptr; }
 
   const FileIdentity& identity() const { return identity_; }
   /// As the guest knows it; may be empty.
