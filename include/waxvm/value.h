@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <variant>
 #include <vector>
 
@@ -33,18 +32,18 @@ struct Value {
   using Kinds = std::variant<std::monostate, bool, std::int64_t, std::uint64_t, double, std::string,
                              Data, ValueList, ValueMap>;
 
-  Value() = default;
-  Value(bool v) : kind(v) {}                           // NOLINT: a value is what it holds
-  Value(int v) : kind(std::int64_t{v}) {}              // NOLINT
-  Value(std::int64_t v) : kind(v) {}                   // NOLINT
-  Value(std::uint64_t v) : kind(v) {}                  // NOLINT
-  Value(double v) : kind(v) {}                         // NOLINT
-  Value(const char* v) : kind(std::string(v)) {}       // NOLINT
-  Value(std::string_view v) : kind(std::string(v)) {}  // NOLINT
-  Value(std::string v) : kind(std::move(v)) {}         // NOLINT
-  Value(Data v) : kind(std::move(v)) {}                // NOLINT
-  Value(ValueList v) : kind(std::move(v)) {}           // NOLINT
-  Value(ValueMap v);                                   // NOLINT
+  Value();
+  Value(bool v);              // NOLINT: a value is what it holds
+  Value(int v);               // NOLINT
+  Value(std::int64_t v);      // NOLINT
+  Value(std::uint64_t v);     // NOLINT
+  Value(double v);            // NOLINT
+  Value(const char* v);       // NOLINT
+  Value(std::string_view v);  // NOLINT
+  Value(std::string v);       // NOLINT
+  Value(Data v);              // NOLINT
+  Value(ValueList v);         // NOLINT
+  Value(ValueMap v);          // NOLINT
   Value(const Value&);
   Value(Value&&) noexcept;
   Value& operator=(const Value&);

@@ -6,6 +6,17 @@
 namespace waxvm {
 
 // Here, where an entry of a map is complete.
+Value::Value() = default;
+Value::Value(bool v) : kind(v) {}
+Value::Value(int v) : kind(std::int64_t{v}) {}
+Value::Value(std::int64_t v) : kind(v) {}
+Value::Value(std::uint64_t v) : kind(v) {}
+Value::Value(double v) : kind(v) {}
+Value::Value(const char* v) : kind(std::string(v)) {}
+Value::Value(std::string_view v) : kind(std::string(v)) {}
+Value::Value(std::string v) : kind(std::move(v)) {}
+Value::Value(Data v) : kind(std::move(v)) {}
+Value::Value(ValueList v) : kind(std::move(v)) {}
 Value::Value(ValueMap v) : kind(std::move(v)) {}
 Value::Value(const Value&) = default;
 Value::Value(Value&&) noexcept = default;

@@ -148,9 +148,10 @@ TEST(HostileValueTest, ListsThatShareTheirElementsCannotGrow) {
 
 TEST(HostileValueTest, KindsAndListsThatAreNone) {
   EXPECT_THAT(Message(DecodeValue(Words({ToValue(0), 9, 0, 0})).status()), HasSubstr("kind 9"));
-  // A list of bytes where values should be; a list longer than the message; a far pointer.
+  // A list of bits where values should be (of bytes it could be, each too short to say its kind); a
+  // list longer than the message; a far pointer.
   for (const std::uint64_t pointer :
-       {std::uint64_t{1} | std::uint64_t{2} << 32 | std::uint64_t{8} << 35, ToList(0, 1 << 20),
+       {std::uint64_t{1} | std::uint64_t{1} << 32 | std::uint64_t{8} << 35, ToList(0, 1 << 20),
         std::uint64_t{2} | std::uint64_t{5} << 32}) {
     for (const std::uint64_t kind : {kIsList, kIsMap}) {
       const auto status =
@@ -158,9 +159,9 @@ TEST(HostileValueTest, KindsAndListsThatAreNone) {
       EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
     }
   }
-  // A claim of many elements without a byte.
-  const auto empty = DecodeValue(
-      Words({ToValue(0), kIsList, 0, ToList(0, 0), (std::uint64_t{1} << 29) << 2 & 0xfffffffc}));
+  // A claim of 2^28 elements that have no bytes each.
+  const auto empty =
+      DecodeValue(Words({ToValue(0), kIsList, 0, ToList(0, 0), std::uint64_t{1} << 30}));
   EXPECT_TRUE(absl::IsInvalidArgument(empty.status())) << empty.status();
 }
 
