@@ -134,6 +134,8 @@ class AddressSpace {
   /// 0, or -ENOMEM where the range has a gap.
   std::int64_t CheckMapped(std::uint64_t address, std::uint64_t bytes);
   bool IsPresent(std::uint64_t address) const { return mapper_.IsPresent(PageFloor(address)); }
+  /// True for memory without a file that is nobody else's and cannot be written.
+  bool IsPrivateReadOnly(std::uint64_t address);
 
   /// Errors: kFailedPrecondition with the name of a mapping that cannot be kept.
   absl::StatusOr<Image> TakeImage() const;

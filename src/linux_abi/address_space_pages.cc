@@ -202,6 +202,12 @@ AddressSpace::Areas::iterator AddressSpace::GrowDown(std::uint64_t address) {
   return areas_.insert(std::move(moved)).position;
 }
 
+bool AddressSpace::IsPrivateReadOnly(std::uint64_t address) {
+  const auto area = Find(address);
+  return area != areas_.end() && area->second.source == nullptr &&
+         area->second.kind != Kind::kSharedAnonymous && !area->second.rights.write;
+}
+
 AddressSpace::FaultResult AddressSpace::HandleFault(std::uint64_t address, bool write,
                                                     bool execute) {
   auto area = Find(address);
