@@ -204,7 +204,9 @@ TEST_F(SocketCallsTest, PeerThatLeftBytesUnreadResets) {
       EXPECT_EQ(Write(a, "unread"), 6);
       EXPECT_EQ(guest_.Call(SYS_close, b), 0);
       if (type == SOCK_STREAM) {
-        if (writes_first) EXPECT_EQ(Send(a, "x", MSG_NOSIGNAL), -EPIPE);
+        if (writes_first) {
+          EXPECT_EQ(Send(a, "x", MSG_NOSIGNAL), -EPIPE);
+        }
         EXPECT_EQ(Receive(a, 10), "queued") << "the error is behind what came";
         EXPECT_EQ(Receive(a, 10), reset);
       } else if (writes_first) {
@@ -217,6 +219,19 @@ TEST_F(SocketCallsTest, PeerThatLeftBytesUnreadResets) {
       EXPECT_EQ(Receive(a, 10), "");
       EXPECT_EQ(Send(a, "x", MSG_NOSIGNAL), -EPIPE);
     }
+  }
+}
+
+TEST_F(SocketCallsTest, EmptyMessageInFrontIsNotMissed) {
+  Start();
+  for (const bool more : {false, true}) {
+    const auto [a, b] = Pair(SOCK_SEQPACKET);
+    EXPECT_EQ(Write(a, ""), 0);
+    if (more) {
+      EXPECT_EQ(Write(a, ""), 0);
+    }
+    EXPECT_EQ(guest_.Call(SYS_close, b), 0);
+    EXPECT_EQ(Send(a, "x", MSG_NOSIGNAL), more ? -ECONNRESET : -EPIPE);
   }
 }
 

@@ -36,7 +36,9 @@ UnixSocket::~UnixSocket() {
     const std::weak_ptr<OpenFile> self = weak_from_this();
     if (!other->peer_.owner_before(self) && !self.owner_before(other->peer_))
       other->peer_name_ = bound_name();
-    if (type_ != SOCK_DGRAM) other->PeerIsGone(!queue_.empty() || !accepted_);
+    // Linux takes an empty message in front for one whose byte out of band was read.
+    const std::size_t read = !queue_.empty() && queue_.front().bytes.empty() ? 1 : 0;
+    if (type_ != SOCK_DGRAM) other->PeerIsGone(queue_.size() > read || !accepted_);
   }
   Clear();
 }
@@ -212,6 +214,7 @@ ErrnoOr<std::shared_ptr<UnixSocket>> UnixSocket::Target(const std::shared_ptr<Un
     return Errno{ECONNREFUSED};
   }
   if (other == nullptr) return Errno{EPIPE};
+  if (type_ == SOCK_DGRAM && !other->Admits(*this)) return Errno{EPERM};
   if (other->read_shut_) return Errno{EPIPE};
   return other;
 }
