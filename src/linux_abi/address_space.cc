@@ -66,15 +66,25 @@ bool AddressSpace::IsFree(std::uint64_t start, std::uint64_t end) {
   return next == areas_.begin() || std::prev(next)->second.end <= start;
 }
 
+bool AddressSpace::CrowdsStack(std::uint64_t end) const {
+  const auto above = areas_.lower_bound(end);
+  return above != areas_.end() && above->second.kind == Kind::kStack &&
+         above->first - end < kStackGuardBytes;
+}
+
 std::uint64_t AddressSpace::FindRoom(std::uint64_t bytes, std::uint64_t hint, bool low) {
   if (hint != 0 && hint <= kStackTop - bytes && IsFree(hint, hint + bytes) &&
-      (!low || hint + bytes <= kLowEnd))
+      !CrowdsStack(hint + bytes) && (!low || hint + bytes <= kLowEnd))
     return hint;
-  if (low) return free_.FindWithin(bytes, kLowStart, kLowEnd).value_or(0);
-  // Large mappings are aligned so that large pages fit.
-  if (bytes >= kLargeBytes)
-    if (const auto start = free_.FindHighest(bytes, kLargeBytes)) return *start;
-  return free_.FindHighest(bytes, kPageBytes).value_or(0);
+  const auto find = [&](std::uint64_t wanted) -> std::uint64_t {
+    if (low) return free_.FindWithin(wanted, kLowStart, kLowEnd).value_or(0);
+    // Large mappings are aligned so that large pages fit.
+    if (bytes >= kLargeBytes)
+      if (const auto start = free_.FindHighest(wanted, kLargeBytes)) return *start;
+    return free_.FindHighest(wanted, kPageBytes).value_or(0);
+  };
+  const std::uint64_t start = find(bytes);
+  return start != 0 && CrowdsStack(start + bytes) ? find(bytes + kStackGuardBytes) : start;
 }
 
 bool AddressSpace::ReserveAreas() {

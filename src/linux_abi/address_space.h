@@ -46,6 +46,7 @@ inline constexpr std::uint64_t kRelocatedBase = 0x555555400000;
 class AddressSpace {
  public:
   /// kSharedAnonymous keeps its contents when it is discarded: they could be somebody else's, too.
+  /// kStack grows downwards where it is touched below its start.
   enum class Kind { kAnonymous, kSharedAnonymous, kImage, kHeap, kStack, kFile };
   enum class FaultResult {
     kHandled,
@@ -133,6 +134,8 @@ class AddressSpace {
   /// 0, or -ENOMEM where the range has a gap.
   std::int64_t CheckMapped(std::uint64_t address, std::uint64_t bytes);
   bool IsPresent(std::uint64_t address) const { return mapper_.IsPresent(PageFloor(address)); }
+  /// True for memory without a file that is nobody else's and cannot be written.
+  bool IsPrivateReadOnly(std::uint64_t address);
 
   /// Errors: kFailedPrecondition with the name of a mapping that cannot be kept.
   absl::StatusOr<Image> TakeImage() const;
@@ -208,6 +211,11 @@ class AddressSpace {
   /// True when [start, end) lies in areas without a gap, each with the right asked for.
   bool Allows(std::uint64_t start, std::uint64_t end, bool write);
   bool IsFree(std::uint64_t start, std::uint64_t end);
+  /// Extends the stack that begins above `address` down to its page, as far as Linux would. Returns
+  /// the stack, or areas_.end().
+  Areas::iterator GrowDown(std::uint64_t address);
+  /// True where a stack above `end` would lose its room to grow.
+  bool CrowdsStack(std::uint64_t end) const;
   std::uint64_t FindRoom(std::uint64_t bytes, std::uint64_t hint, bool low);
   void Insert(std::uint64_t start, Area area);
   void Erase(std::uint64_t start, std::uint64_t end);

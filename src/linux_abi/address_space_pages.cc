@@ -184,9 +184,34 @@ AddressSpace::FaultResult AddressSpace::PopulateShared(std::uint64_t address, Ar
   return result;
 }
 
+AddressSpace::Areas::iterator AddressSpace::GrowDown(std::uint64_t address) {
+  const std::uint64_t start = PageFloor(address);
+  const auto stack = areas_.upper_bound(address);
+  if (start < kUserStart || stack == areas_.end() || stack->second.kind != Kind::kStack ||
+      stack->second.end - start > kStackBytes)
+    return areas_.end();
+  if (stack != areas_.begin()) {
+    // Another stack below can grow away, and what nobody may touch is a guard already.
+    const auto& [below_start, below] = *std::prev(stack);
+    if (below.kind != Kind::kStack && !below.rights.none() && start - below.end < kStackGuardBytes)
+      return areas_.end();
+  }
+  free_.Take(start, stack->first);
+  auto moved = areas_.extract(stack);
+  moved.key() = start;
+  return areas_.insert(std::move(moved)).position;
+}
+
+bool AddressSpace::IsPrivateReadOnly(std::uint64_t address) {
+  const auto area = Find(address);
+  return area != areas_.end() && area->second.source == nullptr &&
+         area->second.kind != Kind::kSharedAnonymous && !area->second.rights.write;
+}
+
 AddressSpace::FaultResult AddressSpace::HandleFault(std::uint64_t address, bool write,
                                                     bool execute) {
-  const auto area = Find(address);
+  auto area = Find(address);
+  if (area == areas_.end()) area = GrowDown(address);
   if (area == areas_.end()) {
     const auto above = areas_.upper_bound(address);
     if (above != areas_.end() && above->second.kind == Kind::kStack &&
@@ -202,7 +227,9 @@ AddressSpace::FaultResult AddressSpace::HandleFault(std::uint64_t address, bool 
 
 bool AddressSpace::Allows(std::uint64_t start, std::uint64_t end, bool write) {
   for (auto area = Find(start); start < end; ++area) {
-    if (area == areas_.end() || area->first > start) return false;
+    // Whoever copies touches the lowest byte first, so that a stack below its start grows here too.
+    if (area == areas_.end() || area->first > start) area = GrowDown(start);
+    if (area == areas_.end()) return false;
     const PageRights& rights = area->second.rights;
     // x86 cannot withhold reading from a page that may be written or executed.
     if (write ? !rights.write : rights.none()) return false;

@@ -249,6 +249,50 @@ TEST_F(AddressSpaceTest, RemapCanLeaveTheOldMappingEmpty) {
   EXPECT_EQ(ByteAt(kAt + kPage), 0);
 }
 
+TEST_F(AddressSpaceTest, StackGrowsDownToWhereItIsTouched) {
+  constexpr std::uint64_t kStart = kAt + kStackBytes;
+  ASSERT_GT(space_.Map(kStart, 2 * kPage, kReadWrite, Kind::kStack, true), 0);
+  EXPECT_EQ(space_.HandleFault(kStart - 1, true, false), FaultResult::kHandled);
+  EXPECT_EQ(space_.Describe().substr(0, 17), "107ff000-10802000");
+  EXPECT_TRUE(CanWrite(kStart - 100 * kPage)) << "touched on the guest's behalf";
+  EXPECT_EQ(space_.CheckMapped(kStart - 100 * kPage, 102 * kPage), 0);
+  EXPECT_EQ(space_.MakeResident(kStart - 101 * kPage, kPage, true), -ENOMEM) << "not touched";
+  constexpr std::uint64_t kLowest = kStart + 2 * kPage - kStackBytes;
+  EXPECT_EQ(space_.HandleFault(kLowest, false, false), FaultResult::kHandled);
+  EXPECT_EQ(space_.HandleFault(kLowest - 1, false, false), FaultResult::kStackGuard);
+  EXPECT_FALSE(CanRead(kLowest - 1));
+  EXPECT_EQ(space_.mapped_bytes(), kStackBytes);
+  EXPECT_EQ(space_.Protect(kLowest, kPage, kRead), 0);
+  EXPECT_EQ(space_.HandleFault(kLowest - 1, true, false), FaultResult::kWrongRights)
+      << "it grows, but cannot be written";
+}
+
+TEST_F(AddressSpaceTest, StackStopsShortOfWhatIsBelowIt) {
+  constexpr std::uint64_t kStart = kAt + kStackBytes;
+  constexpr std::uint64_t kBelow = kStart - 300 * kPage;
+  constexpr std::uint64_t kLowest = kBelow + kPage + kStackGuardBytes;
+  ASSERT_GT(space_.Map(kStart, kPage, kReadWrite, Kind::kStack, true), 0);
+  ASSERT_EQ(MapFixed(kBelow, kPage, kRead), kBelow);
+  EXPECT_EQ(space_.HandleFault(kLowest, true, false), FaultResult::kHandled);
+  EXPECT_EQ(space_.HandleFault(kLowest - 1, true, false), FaultResult::kStackGuard);
+  EXPECT_FALSE(CanWrite(kLowest - 1));
+  ASSERT_EQ(space_.Protect(kBelow, kPage, kNone), 0);
+  EXPECT_EQ(space_.HandleFault(kBelow + kPage, true, false), FaultResult::kHandled)
+      << "what nobody may touch is a guard";
+}
+
+TEST_F(AddressSpaceTest, NothingIsPutIntoTheRoomOfAStack) {
+  const std::int64_t stack = space_.Map(0, kPage, kReadWrite, Kind::kStack, false);
+  ASSERT_GT(stack, 0);
+  const std::int64_t next = space_.Map(0, kPage, kReadWrite, Kind::kAnonymous, false);
+  EXPECT_EQ(next, stack - static_cast<std::int64_t>(kStackGuardBytes + kPage));
+  ASSERT_GT(space_.Map(kAt, kPage, kReadWrite, Kind::kStack, true), 0);
+  EXPECT_NE(space_.Map(kAt - kPage, kPage, kRead, Kind::kAnonymous, false), kAt - kPage);
+  constexpr std::uint64_t kBehindTheRoom = kAt - kStackGuardBytes - kPage;
+  EXPECT_EQ(space_.Map(kBehindTheRoom, kPage, kRead, Kind::kAnonymous, false), kBehindTheRoom);
+  EXPECT_EQ(MapFixed(kAt - kPage, kPage, kRead), kAt - kPage) << "who insists gets it";
+}
+
 TEST_F(AddressSpaceTest, StackCanBeProtectedDownToItsStart) {
   ASSERT_GT(space_.Map(kStackTop - kStackBytes, kStackBytes, kReadWrite, Kind::kStack, true), 0);
   EXPECT_EQ(space_.Protect(kStackTop - kPage, kPage, kReadExecute, /*grows_down=*/true), 0);

@@ -390,9 +390,8 @@ std::int64_t MemfdCreate(Process& process, const SyscallArguments& arguments) {
 
 std::int64_t MakeEventCounter(Process& process, std::uint64_t value, int flags) {
   if ((flags & ~(EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE)) != 0) return -EINVAL;
-  return process.files().Add(
-      CreateEventCounter(process.file_system().context(), static_cast<std::uint32_t>(value), flags),
-      (flags & EFD_CLOEXEC) != 0);
+  return process.files().Add(CreateEventCounter(static_cast<std::uint32_t>(value), flags),
+                             (flags & EFD_CLOEXEC) != 0);
 }
 
 std::int64_t EventFd(Process& process, const SyscallArguments& arguments) {

@@ -20,14 +20,17 @@ std::int64_t CheckWord(std::uint64_t address) {
   return address % sizeof(std::uint32_t) == 0 ? 0 : -EINVAL;
 }
 
-// The same for a word that is not looked at. One that other processes might know must be there,
-// because Linux knows it by its page.
+// The same as Linux finds out what names the word, which it need not look at. One that other
+// processes might know is known by its page: that must be there, and one without a file could be
+// replaced by a copy, unless it can be written and so is its process's own already.
 std::int64_t CheckKey(Process& process, std::uint64_t address, std::uint64_t operation) {
   if (const std::int64_t error = CheckWord(address); error < 0) return error;
   if (address >= kUserEnd) return -EFAULT;
   std::uint32_t value;
   if ((operation & FUTEX_PRIVATE_FLAG) != 0) return 0;
-  return process.memory().ReadObject(address, value) ? 0 : -EFAULT;
+  return process.memory().ReadObject(address, value) && !process.memory().IsPrivateReadOnly(address)
+             ? 0
+             : -EFAULT;
 }
 
 std::uint32_t WakeUp(Process& process, std::uint64_t address, std::uint32_t count,
@@ -89,6 +92,7 @@ std::int64_t FutexWait(Process& process, const SyscallArguments& a, bool absolut
   if (bitset == 0) return -EINVAL;
   const auto timeout = TimeoutArgument(process, a[3], absolute, ClockOf(a[1]));
   if (!timeout.ok()) return timeout.result();
+  if (const std::int64_t error = CheckKey(process, a[0], a[1]); error < 0) return error;
   std::uint32_t value;
   if (!process.memory().ReadObject(a[0], value)) return -EFAULT;
   if (value != static_cast<std::uint32_t>(a[2])) return -EAGAIN;
@@ -236,6 +240,7 @@ std::int64_t LockPi(Process& process, const SyscallArguments& a, bool absolute_m
     if (!given.ok()) return given.result();
     timeout = *given;
   }
+  if (const std::int64_t error = CheckKey(process, a[0], a[1]); error < 0) return error;
   std::uint32_t value;
   if (!process.memory().ReadObject(a[0], value)) return -EFAULT;
   const std::uint32_t owner = value & FUTEX_TID_MASK;

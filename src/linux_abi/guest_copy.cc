@@ -219,7 +219,8 @@ std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const Gu
     const std::span<const std::byte> filled = from.first(copied);
     const std::int64_t n =
         offset ? file.PWrite(filled, *offset + cursor.moved()) : file.Write(filled);
-    if (n == -EPIPE && raise) process.RaisePipeSignal();
+    // Only a stream's reader can be missed by surprise.
+    if (n == -EPIPE && raise && !file.has_messages()) process.RaisePipeSignal();
     if (n == -EAGAIN && may_wait && !file.nonblocking()) {
       progress = cursor.moved();
       const std::int64_t slept = SleepOnFile(process, file, POLLOUT);

@@ -57,6 +57,7 @@ std::int64_t AddFile(Process& process, const SyscallArguments& a, MapRequest& re
   if (const std::int64_t error = file->Stat(status); error < 0) return error;
   if (!file->readable()) return -EACCES;
   if (shared && request.rights.write && !file->writable()) return -EACCES;
+  if ((a[3] & MAP_GROWSDOWN) != 0) return -EINVAL;
   if (IsDevZero(status)) return 0;
   if ((a[3] & MAP_HUGETLB) != 0) return -EINVAL;
   ErrnoOr<std::shared_ptr<MappedSource>> source = process.memory().SourceOf(file);
@@ -104,10 +105,11 @@ std::int64_t Mmap(Process& process, const SyscallArguments& a) {
   } else if ((flags & MAP_HUGETLB) != 0) {
     return -ENOMEM;  // as on a host that has set no huge pages aside
   } else if ((flags & MAP_TYPE) != MAP_PRIVATE) {
+    if ((flags & MAP_GROWSDOWN) != 0) return -EINVAL;
     request.kind = AddressSpace::Kind::kSharedAnonymous;
-  }
-  if ((flags & MAP_GROWSDOWN) != 0 && request.source == nullptr)
+  } else if ((flags & MAP_GROWSDOWN) != 0) {
     request.kind = AddressSpace::Kind::kStack;
+  }
   const std::int64_t address = process.memory().Map(a[0], a[1], request);
   // MAP_POPULATE is a wish: what cannot be had comes with a fault, or not.
   if (address > 0 && (flags & (MAP_POPULATE | MAP_LOCKED)) != 0 && (flags & MAP_NONBLOCK) == 0 &&
@@ -236,7 +238,7 @@ std::int64_t Mincore(Process& process, const SyscallArguments& a) {
 }
 
 constexpr SyscallEntry kCalls[] = {
-    {SYS_mmap, "mmap", Mmap, Support::kPartial, "MAP_HUGETLB; MAP_GROWSDOWN does not grow"},
+    {SYS_mmap, "mmap", Mmap, Support::kPartial, "MAP_HUGETLB"},
     {SYS_munmap, "munmap", Munmap},
     {SYS_mprotect, "mprotect", Mprotect},
     {SYS_brk, "brk", Brk},

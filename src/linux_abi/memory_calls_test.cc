@@ -75,6 +75,20 @@ TEST_F(MemoryCallsTest, FilesAndTheirSharedMappingsAgree) {
   EXPECT_EQ(guest_.Text(to, 1), "Z");
 }
 
+TEST_F(MemoryCallsTest, MappingsThatGrowDown) {
+  const std::int64_t stack =
+      MapFile(-1, kPage, kReadWrite, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN);
+  ASSERT_GT(stack, 0);
+  const std::int64_t fd = MakeFile("/tmp/f", 1);
+  const auto below = static_cast<std::uint64_t>(stack) - 5 * kPage;
+  EXPECT_EQ(guest_.Call(SYS_pread64, fd, below - 2, 4, 0), 4) << "a call grows it as well";
+  EXPECT_EQ(guest_.Text(below - 2, 4), "aaaa");
+  EXPECT_EQ(guest_.Call(SYS_munmap, below - kPage, 7 * kPage), 0);
+  EXPECT_EQ(guest_.Call(SYS_pread64, fd, below, 4, 0), -EFAULT);
+  EXPECT_EQ(MapFile(-1, kPage, kReadWrite, MAP_SHARED | MAP_ANONYMOUS | MAP_GROWSDOWN), -EINVAL);
+  EXPECT_EQ(MapFile(fd, kPage, kReadWrite, MAP_PRIVATE | MAP_GROWSDOWN), -EINVAL);
+}
+
 TEST_F(MemoryCallsTest, RemovingMakesAHoleInTheFile) {
   const std::int64_t fd = MakeFile("/tmp/f", 2);
   const std::int64_t shared = MapFile(fd, 2 * kPage, kReadWrite, MAP_SHARED);

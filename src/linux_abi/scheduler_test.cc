@@ -152,6 +152,27 @@ TEST_F(SchedulerTest, FutexThatIsNotThere) {
   EXPECT_EQ(Call(SYS_futex, kNowhere, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1), 0);
 }
 
+// Without a file and without the right to write, the page that names the word could be replaced.
+TEST_F(SchedulerTest, FutexThatOthersMightKnowInMemoryThatCannotBeWritten) {
+  const auto map = [&](int protection, int type) {
+    const std::int64_t at =
+        Call(SYS_mmap, 0, kPageBytes, protection, type | MAP_ANONYMOUS, std::uint64_t(-1), 0);
+    EXPECT_GT(at, 0);
+    return static_cast<std::uint64_t>(at);
+  };
+  const std::uint64_t fixed = map(PROT_READ, MAP_PRIVATE);
+  EXPECT_EQ(Call(SYS_futex, fixed, FUTEX_WAIT, 7, 0), -EFAULT);
+  EXPECT_EQ(Call(SYS_futex, fixed, FUTEX_WAIT_BITSET, 7, 0, 0, 1), -EFAULT);
+  EXPECT_EQ(Call(SYS_futex, fixed, FUTEX_WAKE, 1), -EFAULT);
+  EXPECT_EQ(Call(SYS_futex, kWord, FUTEX_REQUEUE, 1, 1, fixed), -EFAULT);
+  EXPECT_EQ(Call(SYS_futex, fixed, FUTEX_LOCK_PI, 0, 0), -EFAULT);
+  EXPECT_EQ(Call(SYS_futex, fixed, FUTEX_UNLOCK_PI, 0, 0), -EPERM);
+  EXPECT_EQ(Call(SYS_futex, fixed, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 7, 0), -EAGAIN);
+  EXPECT_EQ(Call(SYS_futex, fixed, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1), 0);
+  EXPECT_EQ(Call(SYS_futex, map(PROT_READ, MAP_SHARED), FUTEX_WAIT, 7, 0), -EAGAIN);
+  EXPECT_EQ(Call(SYS_futex, map(PROT_READ | PROT_WRITE, MAP_PRIVATE), FUTEX_WAIT, 7, 0), -EAGAIN);
+}
+
 TEST_F(SchedulerTest, FutexTimesOut) {
   SetWord(kWord, 5);
   const timespec relative{.tv_sec = 0, .tv_nsec = 3'000'000};

@@ -194,6 +194,106 @@ TEST_F(SocketCallsTest, FullQueuesMakeTheSenderWait) {
   EXPECT_EQ(Write(a, "y"), 1);
 }
 
+TEST_F(SocketCallsTest, PeerThatLeftBytesUnreadResets) {
+  Start();
+  const std::string reset = "error " + std::to_string(ECONNRESET);
+  for (const int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
+    for (const bool writes_first : {false, true}) {
+      const auto [a, b] = Pair(type);
+      EXPECT_EQ(Write(b, "queued"), 6);
+      EXPECT_EQ(Write(a, "unread"), 6);
+      EXPECT_EQ(guest_.Call(SYS_close, b), 0);
+      if (type == SOCK_STREAM) {
+        if (writes_first) {
+          EXPECT_EQ(Send(a, "x", MSG_NOSIGNAL), -EPIPE);
+        }
+        EXPECT_EQ(Receive(a, 10), "queued") << "the error is behind what came";
+        EXPECT_EQ(Receive(a, 10), reset);
+      } else if (writes_first) {
+        EXPECT_EQ(Send(a, "x"), -ECONNRESET);
+        EXPECT_EQ(Receive(a, 10), "queued") << "told already";
+      } else {
+        EXPECT_EQ(Receive(a, 10, MSG_PEEK), reset) << "before what came";
+        EXPECT_EQ(Receive(a, 10), "queued");
+      }
+      EXPECT_EQ(Receive(a, 10), "");
+      EXPECT_EQ(Send(a, "x", MSG_NOSIGNAL), -EPIPE);
+    }
+  }
+}
+
+TEST_F(SocketCallsTest, EmptyMessageInFrontIsNotMissed) {
+  Start();
+  for (const bool more : {false, true}) {
+    const auto [a, b] = Pair(SOCK_SEQPACKET);
+    EXPECT_EQ(Write(a, ""), 0);
+    if (more) {
+      EXPECT_EQ(Write(a, ""), 0);
+    }
+    EXPECT_EQ(guest_.Call(SYS_close, b), 0);
+    EXPECT_EQ(Send(a, "x", MSG_NOSIGNAL), more ? -ECONNRESET : -EPIPE);
+  }
+}
+
+TEST_F(SocketCallsTest, ConnectionsNobodyAcceptedAreReset) {
+  Start();
+  const std::int64_t server = guest_.Call(SYS_socket, AF_UNIX, SOCK_STREAM, 0);
+  const std::int64_t client = guest_.Call(SYS_socket, AF_UNIX, SOCK_STREAM, 0);
+  const std::string_view name("\0left", 5);
+  EXPECT_EQ(WithAddress(SYS_bind, server, name), 0);
+  EXPECT_EQ(guest_.Call(SYS_listen, server, 1), 0);
+  EXPECT_EQ(WithAddress(SYS_connect, client, name), 0);
+  EXPECT_EQ(guest_.Call(SYS_close, server), 0);
+  EXPECT_EQ(Receive(client, 1), "error " + std::to_string(ECONNRESET));
+  EXPECT_EQ(Receive(client, 1), "");
+  const std::uint64_t address = guest_.Reserve(110);
+  const std::uint64_t bytes = guest_.PutObject(std::int32_t{110});
+  EXPECT_EQ(guest_.Call(SYS_getpeername, client, address, bytes), 0) << "it had a peer";
+  EXPECT_EQ(guest_.Text(address + 2, 5), name);
+}
+
+TEST_F(SocketCallsTest, DatagramSocketsForgetWhatCameFromAPeerThatIsGone) {
+  Start();
+  const std::string nothing = "error " + std::to_string(EAGAIN);
+  const auto [a, b] = Pair(SOCK_DGRAM);
+  EXPECT_EQ(Write(b, "queued"), 6);
+  EXPECT_EQ(guest_.Call(SYS_close, b), 0);
+  EXPECT_EQ(Receive(a, 10, MSG_PEEK), "queued");
+  EXPECT_EQ(Write(a, "x"), -ECONNREFUSED);
+  EXPECT_EQ(Receive(a, 10, MSG_DONTWAIT), nothing);
+  EXPECT_EQ(Write(a, "x"), -ENOTCONN);
+}
+
+TEST_F(SocketCallsTest, ConnectingADatagramSocketElsewhereResetsItsPeer) {
+  Start();
+  const std::string nothing = "error " + std::to_string(EAGAIN);
+  const auto [a, b] = Pair(SOCK_DGRAM);
+  const std::int64_t other = guest_.Call(SYS_socket, AF_UNIX, SOCK_DGRAM, 0);
+  const std::string_view name("\0else", 5);
+  EXPECT_EQ(WithAddress(SYS_bind, other, name), 0);
+  EXPECT_EQ(Write(b, "queued"), 6);
+  EXPECT_EQ(Write(a, "back"), 4);
+  EXPECT_EQ(WithAddress(SYS_connect, a, name), 0);
+  EXPECT_EQ(Receive(a, 10, MSG_DONTWAIT), nothing);
+  EXPECT_EQ(Receive(b, 10), "error " + std::to_string(ECONNRESET));
+  EXPECT_EQ(Receive(b, 10), "back");
+  EXPECT_EQ(Write(b, "x"), -EPERM) << "its peer has another";
+  EXPECT_EQ(Write(a, "to other"), 8);
+  EXPECT_EQ(Receive(other, 10), "to other");
+  EXPECT_EQ(guest_.Call(SYS_close, other), 0);
+  EXPECT_EQ(Write(b, "x"), -EPERM) << "even one that is closed";
+}
+
+TEST_F(SocketCallsTest, ShuttingDownWithoutAPeer) {
+  Start();
+  const std::int64_t stream = guest_.Call(SYS_socket, AF_UNIX, SOCK_STREAM, 0);
+  EXPECT_EQ(guest_.Call(SYS_shutdown, stream, SHUT_RDWR), 0);
+  EXPECT_EQ(Write(stream, "x"), -ENOTCONN);
+  const std::int64_t datagram = guest_.Call(SYS_socket, AF_UNIX, SOCK_DGRAM, 0);
+  EXPECT_EQ(guest_.Call(SYS_shutdown, datagram, SHUT_RDWR), 0);
+  EXPECT_EQ(Write(datagram, "x"), -EPIPE);
+}
+
 TEST_F(SocketCallsTest, OtherFamiliesAreRefusedAndNamed) {
   Start();
   for (const int family : {AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, 99}) {

@@ -67,7 +67,7 @@ std::int64_t FromPipe(Process& process, PipeEnd& in, OpenFile& out, const Offset
   }
   const std::span<std::byte> piece = buffer.first(in.pipe()->Peek(buffer));
   const std::int64_t n = offset.value ? out.PWrite(piece, *offset.value) : out.Write(piece);
-  if (n == -EPIPE) process.RaisePipeSignal();
+  if (n == -EPIPE && !out.has_messages()) process.RaisePipeSignal();
   if (n <= 0) return WaitOr(process, n, out, POLLOUT, flags);
   out.NoteUse();
   RefreshMappings(process, out);

@@ -76,6 +76,16 @@ TEST_F(SpliceCallsTest, LocksOfOpenFilesConflict) {
   EXPECT_EQ(guest_.Call(SYS_fcntl, third, F_OFD_SETLK, guest_.PutObject(lock)), 0);
 }
 
+TEST_F(SpliceCallsTest, FilesWithoutANameLockEachOther) {
+  Start();
+  const std::int64_t counter = guest_.Call(SYS_eventfd2, 0, 0);
+  const std::int64_t epoll = guest_.Call(SYS_epoll_create1, 0);
+  EXPECT_EQ(guest_.Call(SYS_flock, counter, LOCK_EX), 0);
+  EXPECT_EQ(guest_.Call(SYS_flock, epoll, LOCK_SH | LOCK_NB), -EAGAIN);
+  EXPECT_EQ(guest_.Call(SYS_close, counter), 0);
+  EXPECT_EQ(guest_.Call(SYS_flock, epoll, LOCK_SH | LOCK_NB), 0);
+}
+
 TEST_F(SpliceCallsTest, RecordLocksEndWithAnyClose) {
   Start();
   const std::int64_t holder = Open("/tmp/l", O_RDWR | O_CREAT);

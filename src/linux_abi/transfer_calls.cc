@@ -136,7 +136,7 @@ std::int64_t SendFile(Process& process, const SyscallArguments& arguments) {
   auto* pipe = dynamic_cast<PipeEnd*>(*out);
   const std::int64_t moved = pipe != nullptr ? SendIntoPipe(process, from, *pipe, arguments[3])
                                              : SendDirectly(process, from, **out, arguments[3]);
-  if (moved == -EPIPE && pipe == nullptr) process.RaisePipeSignal();
+  if (moved == -EPIPE && pipe == nullptr && !(*out)->has_messages()) process.RaisePipeSignal();
   if (moved < 0) return moved == -ESPIPE || moved == -EISDIR ? -EINVAL : moved;
   if (!(*in)->has_positions()) return moved;
   const std::int64_t finished = from.Finish(process);

@@ -133,6 +133,38 @@ static void advice(void) {
   refused("locked nothing", msync(region, kPage, MS_SYNC), ENOMEM);
 }
 
+static void growing(void) {
+  const size_t size = 16UL << 20;
+  char* region = map(NULL, size, PROT_NONE, MAP_NORESERVE);
+  munmap(region, size);
+  char* stack = region + size / 2;
+  const int kind = MAP_FIXED | MAP_GROWSDOWN;
+  step("a stack", map(stack, kPage, PROT_READ | PROT_WRITE, kind) == stack);
+  step("grows by a store", writable(stack - 1) && writable(stack - kPage));
+  step("far at once", writable(stack - 1000 * kPage) && stack[-999 * kPage] == 0);
+  int ends[2];
+  if (pipe(ends) != 0) return step("pipe", 0);
+  step("and by a call", write(ends[1], "grown", 5) == 5 &&
+                            read(ends[0], stack - 1500 * kPage, 5) == 5 &&
+                            memcmp(stack - 1500 * kPage, "grown", 5) == 0);
+  char* lowest = stack + kPage - (8UL << 20);
+  step("up to its limit", writable(lowest) && !writable(lowest - 1));
+  munmap(lowest, 8UL << 20);
+  map(stack, kPage, PROT_READ | PROT_WRITE, kind);
+  map(stack - 300 * kPage, kPage, PROT_READ, MAP_FIXED);
+  step("not up to what is below it",
+       writable(stack - 43 * kPage) && !writable(stack - 43 * kPage - 1));
+  mprotect(stack - 300 * kPage, kPage, PROT_NONE);
+  step("but to a guard", writable(stack - 299 * kPage));
+  step("room is left", map(stack - 301 * kPage, kPage, PROT_READ, 0) == stack - 301 * kPage);
+  refused("no shared one",
+          (long)mmap(NULL, kPage, PROT_READ, MAP_SHARED | MAP_ANONYMOUS | MAP_GROWSDOWN, -1, 0),
+          EINVAL);
+  munmap(region, size);
+  close(ends[0]);
+  close(ends[1]);
+}
+
 static void reservations(void) {
   const size_t size = 64UL << 30;
   char* arena = map(NULL, size, PROT_NONE, MAP_NORESERVE);
@@ -184,6 +216,7 @@ int main(void) {
   protections();
   moving();
   advice();
+  growing();
   reservations();
   program_break();
   return failed_steps;

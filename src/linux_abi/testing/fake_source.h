@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,7 @@ class FakeSource final : public MappedSource {
     return static_cast<std::int64_t>(from.size());
   }
   std::int64_t Size() const override { return static_cast<std::int64_t>(bytes.size()); }
+  std::shared_ptr<MappedSource> Freeze() override { return nullptr; }
 
   std::vector<std::byte> bytes;
   int error = 0;

@@ -15,9 +15,8 @@ namespace {
 
 class EventCounter final : public AnonymousFile {
  public:
-  EventCounter(VfsContext& context, std::uint64_t value, int flags)
+  EventCounter(std::uint64_t value, int flags)
       : AnonymousFile(O_RDWR | (flags & EFD_NONBLOCK)),
-        inode_(++context.last_inode),
         value_(value),
         semaphore_((flags & EFD_SEMAPHORE) != 0) {}
 
@@ -41,7 +40,7 @@ class EventCounter final : public AnonymousFile {
     return sizeof added;
   }
   std::int64_t Stat(struct stat& status) const override {
-    StatUnnamed(inode_, 0600, status);
+    StatUnnamed(1, 0600, status);  // of all such files, so that they lock each other
     return 0;
   }
   short Poll() const override {
@@ -54,7 +53,6 @@ class EventCounter final : public AnonymousFile {
  private:
   static constexpr std::uint64_t kMax = ~std::uint64_t{0} - 1;
 
-  std::uint64_t inode_;
   std::uint64_t value_;
   bool semaphore_;
   Edges edges_;
@@ -245,8 +243,8 @@ ErrnoOr<PipeEnds> CreatePipe(VfsContext& context, int flags) {
                   std::make_shared<PipeEnd>(*pipe, O_WRONLY | (flags & O_NONBLOCK))};
 }
 
-std::shared_ptr<OpenFile> CreateEventCounter(VfsContext& context, std::uint64_t value, int flags) {
-  return std::make_shared<EventCounter>(context, value, flags);
+std::shared_ptr<OpenFile> CreateEventCounter(std::uint64_t value, int flags) {
+  return std::make_shared<EventCounter>(value, flags);
 }
 
 }  // namespace waxvm::linux_abi

@@ -117,7 +117,7 @@ struct PipeEnds {
 ErrnoOr<PipeEnds> CreatePipe(VfsContext& context, int flags);
 
 /// eventfd: a counter that reads as eight bytes. `flags`: EFD_NONBLOCK, EFD_SEMAPHORE.
-std::shared_ptr<OpenFile> CreateEventCounter(VfsContext& context, std::uint64_t value, int flags);
+std::shared_ptr<OpenFile> CreateEventCounter(std::uint64_t value, int flags);
 
 /// What fstat says of a file without a name.
 void StatUnnamed(std::uint64_t inode, mode_t mode, struct stat& status);

@@ -33,7 +33,12 @@ UnixSocket::~UnixSocket() {
   context_.sockets.erase(this);
   if (name_.starts_with('\0')) context_.abstract_sockets.erase(name_);
   if (const std::shared_ptr<UnixSocket> other = peer_.lock()) {
-    if (type_ != SOCK_DGRAM) other->PeerIsGone(!queue_.empty());
+    const std::weak_ptr<OpenFile> self = weak_from_this();
+    if (!other->peer_.owner_before(self) && !self.owner_before(other->peer_))
+      other->peer_name_ = bound_name();
+    // Linux takes an empty message in front for one whose byte out of band was read.
+    const std::size_t read = !queue_.empty() && queue_.front().bytes.empty() ? 1 : 0;
+    if (type_ != SOCK_DGRAM) other->PeerIsGone(queue_.size() > read || !accepted_);
   }
   Clear();
 }
@@ -77,9 +82,9 @@ void UnixSocket::PeerIsGone(bool with_unread) {
 }
 
 ErrnoOr<std::string> UnixSocket::PeerName() const {
+  if (!had_peer_) return Errno{ENOTCONN};
   const std::shared_ptr<UnixSocket> other = peer_.lock();
-  if (other == nullptr) return Errno{ENOTCONN};
-  return other->bound_name();
+  return other != nullptr ? other->bound_name() : peer_name_;
 }
 
 void UnixSocket::Pair(UnixSocket& a, UnixSocket& b) {
@@ -121,10 +126,11 @@ std::int64_t UnixSocket::Connect(const std::shared_ptr<UnixSocket>& target) {
   if (target == nullptr) return -ECONNREFUSED;
   if (target->type_ != type_) return -EPROTOTYPE;
   if (type_ == SOCK_DGRAM) {
-    const std::shared_ptr<UnixSocket> only = target->peer_.lock();
-    if (only != nullptr && only.get() != this) return -EPERM;
+    if (!target->Admits(*this)) return -EPERM;
+    if (peer_.lock() != target) Disconnect();
     peer_ = target;
     had_peer_ = true;
+    peer_name_ = target->bound_name();
     return 0;
   }
   if (had_peer_) return -EISCONN;
@@ -136,6 +142,7 @@ std::int64_t UnixSocket::Connect(const std::shared_ptr<UnixSocket>& target) {
   const std::shared_ptr<UnixSocket> accepted = Create(context_, type_, 0);
   accepted->charge_ = std::move(charge);
   accepted->accepted_name_ = target->name_;
+  accepted->accepted_ = false;
   Pair(*this, *accepted);
   target->pending_.push_back(accepted);
   ++target->edges_.in;
@@ -144,8 +151,11 @@ std::int64_t UnixSocket::Connect(const std::shared_ptr<UnixSocket>& target) {
 }
 
 void UnixSocket::Disconnect() {
-  peer_.reset();
-  had_peer_ = false;
+  if (!std::exchange(had_peer_, false)) return;
+  const std::shared_ptr<UnixSocket> other = std::exchange(peer_, {}).lock();
+  if (queue_.empty()) return;
+  Clear();
+  if (other != nullptr && other->peer_.lock().get() == this) other->PeerIsGone(true);
 }
 
 ErrnoOr<std::shared_ptr<UnixSocket>> UnixSocket::Accept(int flags) {
@@ -154,6 +164,7 @@ ErrnoOr<std::shared_ptr<UnixSocket>> UnixSocket::Accept(int flags) {
   if (pending_.empty()) return Errno{read_shut_ ? EINVAL : EAGAIN};
   std::shared_ptr<UnixSocket> socket = std::move(pending_.front());
   pending_.pop_front();
+  socket->accepted_ = true;
   ++edges_.out;
   socket->SetStatusFlags(flags & O_NONBLOCK);
   return socket;
@@ -162,7 +173,6 @@ ErrnoOr<std::shared_ptr<UnixSocket>> UnixSocket::Accept(int flags) {
 std::int64_t UnixSocket::Shutdown(int how) {
   if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
   const std::shared_ptr<UnixSocket> other = peer_.lock();
-  if (type_ != SOCK_DGRAM && !had_peer_ && !listening_) return -ENOTCONN;
   const bool both_ways = type_ != SOCK_DGRAM && other != nullptr;
   if (how != SHUT_WR) {
     read_shut_ = true;
@@ -186,11 +196,14 @@ bool UnixSocket::AtEnd() const {
 }
 
 ErrnoOr<std::shared_ptr<UnixSocket>> UnixSocket::Target(const std::shared_ptr<UnixSocket>& target) {
+  // A stream keeps its error for who reads.
+  if (type_ != SOCK_STREAM)
+    if (const std::int64_t error = TakeError(); error < 0) return ToErrno(error);
+  if (type_ != SOCK_DGRAM && !had_peer_) return Errno{ENOTCONN};
   if (write_shut_) return Errno{EPIPE};
   if (target != nullptr) {
-    const std::shared_ptr<UnixSocket> only = target->peer_.lock();
     if (target->type_ != SOCK_DGRAM) return Errno{EPROTOTYPE};
-    if (only != nullptr && only.get() != this) return Errno{EPERM};
+    if (!target->Admits(*this)) return Errno{EPERM};
     if (target->read_shut_) return Errno{EPIPE};
     return target;
   }
@@ -201,6 +214,7 @@ ErrnoOr<std::shared_ptr<UnixSocket>> UnixSocket::Target(const std::shared_ptr<Un
     return Errno{ECONNREFUSED};
   }
   if (other == nullptr) return Errno{EPIPE};
+  if (type_ == SOCK_DGRAM && !other->Admits(*this)) return Errno{EPERM};
   if (other->read_shut_) return Errno{EPIPE};
   return other;
 }
@@ -255,10 +269,10 @@ std::int64_t UnixSocket::Send(std::span<const std::byte> from, Ancillary ancilla
 
 std::int64_t UnixSocket::Receive(std::span<std::byte> to, bool peek, Received& received) {
   if (type_ != SOCK_DGRAM && !had_peer_) return type_ == SOCK_STREAM ? -EINVAL : -ENOTCONN;
-  if (queue_.empty()) {
+  // Before whole messages, but behind what a stream holds.
+  if (queue_.empty() || type_ != SOCK_STREAM)
     if (const std::int64_t error = TakeError(); error < 0) return error;
-    return type_ != SOCK_DGRAM && AtEnd() ? 0 : -EAGAIN;
-  }
+  if (queue_.empty()) return type_ != SOCK_DGRAM && AtEnd() ? 0 : -EAGAIN;
   std::size_t done = 0;
   bool first = true;
   for (std::size_t i = 0; i < queue_.size();) {
@@ -322,8 +336,8 @@ short UnixSocket::Poll() const {
     if (other == nullptr || other->HasRoom()) state |= POLLOUT;
     return static_cast<short>(state);
   }
-  if (!had_peer_) return static_cast<short>(state | POLLOUT | POLLHUP);
   if (AtEnd()) state |= POLLRDHUP;
+  if (!had_peer_) return static_cast<short>(state | POLLOUT | POLLHUP);
   if (other == nullptr || (read_shut_ && write_shut_)) state |= POLLHUP;
   // What a writer waits for is some room, so that it is not woken for every byte that is read.
   if (other == nullptr || write_shut_ || (other->HasRoom() && other->queued_ <= kBufferBytes / 2)) {

@@ -56,7 +56,7 @@ class UnixSocket final : public OpenFile {
   bool listening() const { return listening_; }
   bool connected() const { return had_peer_; }
   std::shared_ptr<UnixSocket> peer() const { return peer_.lock(); }
-  /// The name of the other end. Errors: ENOTCONN.
+  /// The name of the other end, which may be closed. Errors: ENOTCONN.
   ErrnoOr<std::string> PeerName() const;
 
   /// Makes two sockets each other's peer.
@@ -71,7 +71,8 @@ class UnixSocket final : public OpenFile {
   bool backlog_full() const { return pending_.size() > backlog_; }
   /// -ECONNREFUSED, -EPROTOTYPE, -EISCONN, -EAGAIN (the backlog is full), -EPERM.
   std::int64_t Connect(const std::shared_ptr<UnixSocket>& target);
-  void Disconnect();  ///< a datagram socket forgets its peer
+  /// A datagram socket forgets its peer, and what is queued with it.
+  void Disconnect();
   /// Errors: EINVAL, EAGAIN.
   ErrnoOr<std::shared_ptr<UnixSocket>> Accept(int flags);
   std::int64_t Shutdown(int how);
@@ -118,6 +119,10 @@ class UnixSocket final : public OpenFile {
   };
 
   UnixSocket(VfsContext& context, int type, int flags);
+  /// Whether a datagram socket lets in what `sender` sends: it has no peer, or that one.
+  bool Admits(const UnixSocket& sender) const {
+    return !had_peer_ || peer_.lock().get() == &sender;
+  }
   bool HasRoom() const { return queued_ < kBufferBytes && queue_.size() < kMaxMessages; }
   /// True when nothing more will come.
   bool AtEnd() const;
@@ -140,6 +145,8 @@ class UnixSocket final : public OpenFile {
   std::size_t queued_ = 0;
   std::weak_ptr<UnixSocket> peer_;
   bool had_peer_ = false;
+  std::string peer_name_;  ///< once the peer is closed
+  bool accepted_ = true;   ///< false while it waits for that
   bool read_shut_ = false;
   bool write_shut_ = false;
   bool listening_ = false;
