@@ -23,7 +23,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_format.h"
 #include "benchmarks/cases.h"
-#include "benchmarks/kvm_floor.h"
+#include "benchmarks/floor_cases.h"
 #include "benchmarks/spawn.h"
 #include "src/base/status.h"
 #include "waxvm/providers.h"
@@ -88,36 +88,6 @@ class OneCpu {
  private:
   cpu_set_t before_;
 };
-
-void SkipFloor(benchmark::State& state, const char* step) {
-  Skip(state, absl::UnavailableError(absl::StrFormat("%s: %s", step, std::strerror(errno))));
-}
-
-using Floor = std::unique_ptr<kvm_floor, void (*)(kvm_floor*)>;
-
-Floor StartFloor(benchmark::State& state) {
-  const char* failed = nullptr;
-  Floor floor(kvm_floor_open(&failed), kvm_floor_close);
-  if (floor != nullptr) failed = kvm_floor_start(floor.get());
-  if (failed != nullptr) SkipFloor(state, failed);
-  return floor;
-}
-
-/// One trip out of ring 3 and back.
-void FloorExit(benchmark::State& state) {
-  const Floor floor = StartFloor(state);
-  for (auto _ : state)
-    if (const char* failed = kvm_floor_exit(floor.get())) return SkipFloor(state, failed);
-}
-
-/// `syscall` and the jump back, without an answer.
-void FloorSyscall(benchmark::State& state) {
-  constexpr unsigned kCalls = 20000;
-  const Floor floor = StartFloor(state);
-  while (state.KeepRunningBatch(kCalls))
-    if (const char* failed = kvm_floor_syscalls(floor.get(), kCalls))
-      return SkipFloor(state, failed);
-}
 
 /// `calls` calls of `kind` by one guest count as that many iterations; the start of the machine is
 /// in them, which is a few nanoseconds a call.

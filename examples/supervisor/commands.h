@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -13,6 +14,8 @@ namespace waxvm::cli {
 
 /// Exit codes of the command itself; the program's own are passed through.
 inline constexpr int kExitOk = 0;
+inline constexpr int kExitRefused = 1;      ///< of call: the function failed
+inline constexpr int kExitLost = 2;         ///< of call: the program did not survive it
 inline constexpr int kExitFailed = 125;     ///< of waxvm itself, nothing ran
 inline constexpr int kExitCannotRun = 126;  ///< the program cannot be run
 inline constexpr int kExitNotFound = 127;   ///< the program does not exist
@@ -21,9 +24,14 @@ inline constexpr int kExitSignal = 128;     ///< plus the number of the signal
 /// Every provider of the library, weakest first.
 std::vector<std::shared_ptr<Provider>> AllProviders();
 
-/// `waxvm run …`, `waxvm providers …`, without those two words. Return the exit code.
+/// `waxvm run …`, `waxvm call …`, `waxvm providers …`, without those two words. Return the exit
+/// code.
 int RunCommand(std::span<const std::string_view> arguments);
+int CallCommand(std::span<const std::string_view> arguments);
 int ProvidersCommand(std::span<const std::string_view> arguments);
+
+/// What `waxvm call --help` prints, also a part of `waxvm help`.
+std::string CallHelp();
 
 }  // namespace waxvm::cli
 

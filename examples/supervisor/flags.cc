@@ -57,12 +57,16 @@ absl::Status AddVariable(RunFlags& flags, std::string_view text) {
   return absl::OkStatus();
 }
 
+/// Which commands have a flag.
+enum class Of { kBoth, kRun, kCall };
+
 struct Flag {
   std::string_view name;
   std::string_view value;  ///< how the help calls it
   std::string_view help;
   bool repeatable;
   absl::Status (*set)(RunFlags& flags, std::string_view text);
+  Of of = Of::kBoth;
 };
 
 const std::array kFlags = {
@@ -104,12 +108,24 @@ const std::array kFlags = {
          [](RunFlags& f, std::string_view v) {
            if (v.empty()) return Refuse("a file name is missing");
            return f.report_path = v, absl::OkStatus();
-         }},
+         },
+         Of::kRun},
+    Flag{"repeat", "N", "make N calls; the times go to standard error", false,
+         [](RunFlags& f, std::string_view v) {
+           const auto count = ParseCount(v);
+           if (!count.ok()) return count.status();
+           if (*count == 0) return Refuse("there must be at least one call");
+           return f.repeat = *count, absl::OkStatus();
+         },
+         Of::kCall},
 };
 
-absl::Status UnknownFlag(std::string_view name) {
-  std::array<std::string_view, kFlags.size()> names;
-  std::transform(kFlags.begin(), kFlags.end(), names.begin(), [](const Flag& f) { return f.name; });
+bool Has(Of command, const Flag& flag) { return flag.of == Of::kBoth || flag.of == command; }
+
+absl::Status UnknownFlag(Of command, std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const Flag& flag : kFlags)
+    if (Has(command, flag)) names.push_back(flag.name);
   const std::string_view nearest = Nearest(name, names);
   if (nearest.empty()) return Refuse("unknown flag --%s; see waxvm help", name);
   return Refuse("unknown flag --%s; did you mean --%s? See waxvm help", name, nearest);
@@ -117,17 +133,18 @@ absl::Status UnknownFlag(std::string_view name) {
 
 /// Applies the flag at arguments[at], with its value there or in the next one; returns the index
 /// after it.
-absl::StatusOr<std::size_t> ApplyFlag(std::span<const std::string_view> arguments, std::size_t at,
-                                      RunFlags& flags, std::array<bool, kFlags.size()>& seen) {
+absl::StatusOr<std::size_t> ApplyFlag(Of command, std::span<const std::string_view> arguments,
+                                      std::size_t at, RunFlags& flags,
+                                      std::array<bool, kFlags.size()>& seen) {
   std::string_view name = arguments[at].substr(2);
   std::optional<std::string_view> value;
   if (const std::size_t equals = name.find('='); equals != name.npos) {
     value = name.substr(equals + 1);
     name = name.substr(0, equals);
   }
-  const auto flag =
-      std::find_if(kFlags.begin(), kFlags.end(), [&](const Flag& f) { return f.name == name; });
-  if (flag == kFlags.end()) return UnknownFlag(name);
+  const auto flag = std::find_if(kFlags.begin(), kFlags.end(),
+                                 [&](const Flag& f) { return f.name == name && Has(command, f); });
+  if (flag == kFlags.end()) return UnknownFlag(command, name);
   bool& seen_before = seen[static_cast<std::size_t>(flag - kFlags.begin())];
   if (seen_before && !flag->repeatable) return Refuse("--%s is given twice", name);
   seen_before = true;
@@ -276,9 +293,13 @@ std::string_view Nearest(std::string_view word, std::span<const std::string_view
   return nearest;
 }
 
-absl::StatusOr<RunFlags> ParseRunFlags(std::span<const std::string_view> arguments) {
+namespace {
+
+/// Parses the flags; the program and what follows it are left in `rest`.
+absl::StatusOr<RunFlags> ParseFlags(Of command, std::span<const std::string_view>& rest) {
   RunFlags flags;
   std::array<bool, kFlags.size()> seen{};
+  const std::span<const std::string_view> arguments = rest;
   std::size_t at = 0;
   while (at < arguments.size() && arguments[at].starts_with('-') && arguments[at] != "--") {
     if (arguments[at] == "--help" || arguments[at] == "-h") {
@@ -287,25 +308,63 @@ absl::StatusOr<RunFlags> ParseRunFlags(std::span<const std::string_view> argumen
     }
     if (!arguments[at].starts_with("--"))
       return Refuse("unknown flag %s; flags start with two dashes, see waxvm help", arguments[at]);
-    const auto next = ApplyFlag(arguments, at, flags, seen);
+    const auto next = ApplyFlag(command, arguments, at, flags, seen);
     if (!next.ok()) return next.status();
     at = *next;
   }
   if (at < arguments.size() && arguments[at] == "--") ++at;
-  if (at == arguments.size() && !flags.images.empty()) return flags;
-  if (at == arguments.size() || arguments[at].empty())
+  rest = arguments.subspan(at);
+  return flags;
+}
+
+std::string Help(bool (*shown)(const Flag&)) {
+  std::string help;
+  for (const Flag& flag : kFlags)
+    if (shown(flag))
+      absl::StrAppendFormat(&help, "  --%-31s %s\n",
+                            absl::StrFormat("%s=%s", flag.name, flag.value), flag.help);
+  return help;
+}
+
+}  // namespace
+
+absl::StatusOr<RunFlags> ParseRunFlags(std::span<const std::string_view> arguments) {
+  auto flags = ParseFlags(Of::kRun, arguments);
+  if (!flags.ok() || flags->help) return flags;
+  if (arguments.empty() && !flags->images.empty()) return flags;
+  if (arguments.empty() || arguments[0].empty())
     return Refuse("no program is given; write waxvm run [flags] -- PROGRAM [arguments]");
-  flags.program = arguments[at];
-  flags.arguments.assign(arguments.begin() + static_cast<std::ptrdiff_t>(at) + 1, arguments.end());
+  flags->program = arguments[0];
+  flags->arguments.assign(arguments.begin() + 1, arguments.end());
+  return flags;
+}
+
+absl::StatusOr<RunFlags> ParseCallFlags(std::span<const std::string_view> arguments) {
+  static constexpr std::string_view kUsage = "waxvm call [flags] -- PROGRAM FUNCTION [ARGUMENT]";
+  auto flags = ParseFlags(Of::kCall, arguments);
+  if (!flags.ok() || flags->help) return flags;
+  if (arguments.empty() || arguments[0].empty())
+    return Refuse("no program is given; write %s", kUsage);
+  if (arguments.size() == 1 || arguments[1].empty())
+    return Refuse("no function is given; write %s", kUsage);
+  if (arguments[1].size() > 255)
+    return Refuse("the function's name has %d bytes, at most 255", arguments[1].size());
+  if (arguments.size() > 3)
+    return Refuse(
+        "a call has one argument, %d are given; put quotes around it, or write - and "
+        "give it on standard input",
+        arguments.size() - 2);
+  flags->program = arguments[0];
+  flags->arguments.assign(arguments.begin() + 1, arguments.end());
   return flags;
 }
 
 std::string RunFlagsHelp() {
-  std::string help;
-  for (const Flag& flag : kFlags)
-    absl::StrAppendFormat(&help, "  --%-31s %s\n", absl::StrFormat("%s=%s", flag.name, flag.value),
-                          flag.help);
-  return help;
+  return Help([](const Flag& flag) { return flag.of != Of::kCall; });
+}
+
+std::string CallFlagsHelp() {
+  return Help([](const Flag& flag) { return flag.of == Of::kCall; });
 }
 
 }  // namespace waxvm::cli

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command line of `waxvm run`.
+// The command lines of `waxvm run` and `waxvm call`.
 #ifndef WAXVM_EXAMPLES_SUPERVISOR_FLAGS_H_
 #define WAXVM_EXAMPLES_SUPERVISOR_FLAGS_H_
 
@@ -32,7 +32,8 @@ struct RunFlags {
   std::vector<std::string> environment;
   std::string report_path;             ///< empty: no report
   std::string program;                 ///< empty only where an image may say what to run
-  std::vector<std::string> arguments;  ///< after argv[0]
+  std::vector<std::string> arguments;  ///< after argv[0]; for call: the function and its argument
+  std::uint64_t repeat = 1;            ///< for call
   bool help = false;
 };
 
@@ -40,8 +41,12 @@ struct RunFlags {
 /// Errors: kInvalidArgument in words for the person who typed it.
 absl::StatusOr<RunFlags> ParseRunFlags(std::span<const std::string_view> arguments);
 
-/// One line a flag, for `waxvm help`.
+/// The same for what follows `waxvm call`: it lacks some flags, has others, and needs a function.
+absl::StatusOr<RunFlags> ParseCallFlags(std::span<const std::string_view> arguments);
+
+/// One line a flag, for `waxvm help`: those of run, and those that call alone has.
 std::string RunFlagsHelp();
+std::string CallFlagsHelp();
 
 /// "1048576", "64MiB", "1GiB": an integer with B, KiB, MiB, GiB, TiB or nothing. Units: bytes.
 absl::StatusOr<std::uint64_t> ParseBytes(std::string_view text);

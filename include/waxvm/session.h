@@ -42,8 +42,9 @@ class Snapshot {
  public:
   /// A session that is where the snapshot was taken, with randomness and a clock of its own. Its
   /// options are those of the session that was started: the same grants, label, stop token and
-  /// output writer, which is called from the thread of each clone. Time limits are those of calls
-  /// alone. It belongs to the thread of its first call. Errors: what the provider could not do.
+  /// output writer, which is called from the thread of each clone; standard input is read by all.
+  /// Time limits are those of calls alone. It belongs to the thread of its first call. Errors: what
+  /// the provider could not do.
   absl::StatusOr<std::unique_ptr<Session>> Clone() const;
 
   /// Bytes of memory it holds.

@@ -41,7 +41,7 @@ std::int64_t FinishHostCall(Process& process, std::uint64_t call_address,
                             const absl::StatusOr<std::string>& reply) {
   struct waxvm_host_call call;
   if (!process.memory().ReadObject(call_address, call)) return -EFAULT;
-  const std::string text = reply.ok() ? *reply : std::string(reply.status().message());
+  const absl::string_view text = reply.ok() ? absl::string_view(*reply) : reply.status().message();
   const std::uint64_t fit = std::min<std::uint64_t>(text.size(), call.reply_capacity);
   call.status = static_cast<std::uint32_t>(reply.status().code());
   call.reply_bytes = text.size();

@@ -173,6 +173,7 @@ TEST_F(PathCallsTest, SymbolicLinks) {
   EXPECT_EQ(StatResult("/tmp/loop"), -ELOOP);
   EXPECT_EQ(Open("/tmp/loop", O_WRONLY | O_CREAT), -ELOOP);
   EXPECT_EQ(Open("/a/relative", O_RDONLY | O_NOFOLLOW), -ELOOP);
+  EXPECT_EQ(Open("/a/relative", O_RDONLY | O_NOFOLLOW | O_DIRECTORY), -ENOTDIR);
   EXPECT_EQ(Open("/tmp/dangling", O_RDONLY), -ENOENT);
   EXPECT_EQ(Open("/tmp/dangling", O_WRONLY | O_CREAT | O_EXCL), -EEXIST);
   EXPECT_GE(Open("/tmp/dangling", O_WRONLY | O_CREAT), 0);

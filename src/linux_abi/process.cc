@@ -129,13 +129,14 @@ void Process::RaisePipeSignal() { SendSignal(*this, &thread(), MakeSignalInfo(SI
 
 void Process::BeginHostCall(HostCallRequest request, MemoryCharge charge,
                             std::uint64_t call_address) {
-  pending_host_call_ = std::move(request);
+  pending_host_call_ = true;
+  host_call_ = std::move(request);
   host_call_charge_ = std::move(charge);
   host_call_address_ = call_address;
 }
 
 std::int64_t Process::CompleteHostCall(const absl::StatusOr<std::string>& reply) {
-  pending_host_call_.reset();
+  pending_host_call_ = false;
   host_call_charge_.Reset();
   const std::int64_t result = FinishHostCall(*this, host_call_address_, reply);
   if (memory_.out_of_memory()) End(LimitReached{LimitKind::kMemory});

@@ -85,7 +85,9 @@ class Process {
 
   /// The host call that waits for an answer, and its answer. CompleteHostCall returns the value
   /// for rax.
-  const std::optional<HostCallRequest>& pending_host_call() const { return pending_host_call_; }
+  bool pending_host_call() const { return pending_host_call_; }
+  /// Once for each.
+  HostCallRequest TakeHostCall() { return std::move(host_call_); }
   std::int64_t CompleteHostCall(const absl::StatusOr<std::string>& reply);
   void BeginHostCall(HostCallRequest request, MemoryCharge charge, std::uint64_t call_address);
 
@@ -140,7 +142,8 @@ class Process {
   std::unique_ptr<FdTable> files_;
   EntryState entry_;
   std::optional<Ending> ending_;
-  std::optional<HostCallRequest> pending_host_call_;
+  bool pending_host_call_ = false;
+  HostCallRequest host_call_;
   MemoryCharge host_call_charge_;
   std::uint64_t host_call_address_ = 0;
   bool changed_ = false;

@@ -96,7 +96,6 @@ absl::StatusOr<ProcessImage> Process::TakeImage() {
   image.actions = signals_.actions;
   image.working_directory = file_system_->WorkingDirectoryText();
   image.umask = file_system_->umask();
-  image.host_call = *pending_host_call_;
   image.host_call_address = host_call_address_;
   return image;
 }
@@ -133,7 +132,7 @@ absl::StatusOr<std::unique_ptr<Process>> Process::CreateFrom(const ProcessImage&
 }
 
 void Process::RestoreHostCall(const ProcessImage& image) {
-  pending_host_call_ = image.host_call;
+  pending_host_call_ = true;
   host_call_address_ = image.host_call_address;
   changed_ = false;
 }

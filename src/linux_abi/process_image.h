@@ -54,7 +54,6 @@ struct ProcessImage {
   std::vector<DescriptorImage> descriptors;
   std::string working_directory;
   mode_t umask = 0;
-  HostCallRequest host_call;
   std::uint64_t host_call_address = 0;
 };
 

@@ -316,8 +316,9 @@ TEST_F(ProcessTest, HostCallGoesOutAndComesBack) {
   call.reply_capacity = 4;
   EXPECT_EQ(Call(WAXVM_HOST_CALL_NUMBER, fake_.PutObject(call)), FakeProcess::kEnded);
   ASSERT_TRUE(fake_.process->pending_host_call());
-  EXPECT_EQ(fake_.process->pending_host_call()->name, "greet");
-  EXPECT_EQ(fake_.process->pending_host_call()->request, "gre");
+  const HostCallRequest asked = fake_.process->TakeHostCall();
+  EXPECT_EQ(asked.name, "greet");
+  EXPECT_EQ(asked.request, "gre");
   EXPECT_EQ(fake_.process->CompleteHostCall(std::string("a longer reply")), 0);
   const auto answered = fake_.Object<struct waxvm_host_call>(FakeProcess::kScratch);
   EXPECT_EQ(answered.reply_bytes, 14u) << "the full size, though it was cut";

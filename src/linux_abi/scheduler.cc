@@ -114,7 +114,7 @@ void Scheduler::RemoveCurrent() {
 }
 
 bool Scheduler::over() const {
-  return process_.ending().has_value() || process_.pending_host_call().has_value();
+  return process_.ending().has_value() || process_.pending_host_call();
 }
 
 std::int64_t Scheduler::Sleep(Wait wait) {

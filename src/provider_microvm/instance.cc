@@ -97,10 +97,10 @@ absl::StatusOr<Event> MicroVmInstance::Resume() {
   if (cpu_limit_) cpu_left = *cpu_limit_ - (cpu_before_ - cpu_limit_from_);
 
   WAXVM_RETURN_IF_ERROR(kick_->Enter(deadline_, cpu_left));
-  cpu_entered_ = ThreadCpuTime();
+  cpu_entered_ = CpuClock();
   in_resume_ = true;
   const absl::Cleanup leave = [this] {
-    cpu_before_ += ThreadCpuTime() - cpu_entered_;
+    cpu_before_ += CpuClock() - cpu_entered_;
     in_resume_ = false;
     kick_->Leave();
   };
@@ -143,7 +143,7 @@ absl::StatusOr<Event> MicroVmInstance::RunUntilEvent() {
 }
 
 std::optional<Event> MicroVmInstance::ServeSystemCall() {
-  const kvm_regs registers = machine_->registers().general;
+  const kvm_regs& registers = machine_->general();
   const std::optional<std::int64_t> result = process_->Dispatch(
       registers.rax,
       {registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9});
@@ -156,7 +156,7 @@ std::optional<Event> MicroVmInstance::ServeSystemCall() {
 std::optional<Event> MicroVmInstance::AfterScheduling() {
   if (process_->ending())
     return std::visit([](const auto& ending) -> Event { return ending; }, *process_->ending());
-  if (process_->pending_host_call()) return *process_->pending_host_call();
+  if (process_->pending_host_call()) return process_->TakeHostCall();
   if (std::exchange(wait_was_cut_short_, false) || kick_->requested()) return Ended();
   return std::nullopt;
 }
@@ -198,7 +198,7 @@ std::optional<Event> MicroVmInstance::Raise(Fault fault, const siginfo_t& info,
 bool MicroVmInstance::AnswerTimestamp(const vmm::Exit& exit) {
   if (exit.vector != kGeneralProtectionVector || !TrapsTimestamps()) return false;
   std::array<unsigned char, 3> code{};
-  const std::uint64_t rip = machine_->registers().general.rip;
+  const std::uint64_t rip = machine_->general().rip;
   if (!process_->memory().Read(rip, std::as_writable_bytes(std::span(code).first(2)))) return false;
   const bool rdtsc = code[0] == 0x0f && code[1] == 0x31;
   if (!rdtsc &&
@@ -217,7 +217,7 @@ bool MicroVmInstance::TrapsTimestamps() const {
 bool MicroVmInstance::HasVdso() const { return spec_.clock != nullptr && spec_.host_clock; }
 
 bool MicroVmInstance::IsRepeating(const vmm::Exit& exit) {
-  const std::uint64_t rip = machine_->registers().general.rip;
+  const std::uint64_t rip = machine_->general().rip;
   const bool same = exit.address == last_fault_address_ && rip == last_fault_rip_;
   last_fault_address_ = exit.address;
   last_fault_rip_ = rip;
@@ -227,6 +227,12 @@ bool MicroVmInstance::IsRepeating(const vmm::Exit& exit) {
 
 bool MicroVmInstance::OverWallTime() const {
   return deadline_ && vmm::Kick::Clock::now() >= *deadline_;
+}
+
+bool MicroVmInstance::MeasuresCpuTime() const { return !spec_.for_calls || cpu_limit_; }
+
+nanoseconds MicroVmInstance::CpuClock() const {
+  return MeasuresCpuTime() ? ThreadCpuTime() : vmm::Kick::Clock::now().time_since_epoch();
 }
 
 bool MicroVmInstance::OverCpuTime() {
@@ -252,7 +258,7 @@ absl::Status MicroVmInstance::CompleteHostCall(const absl::StatusOr<std::string>
 void MicroVmInstance::Stop() { kick_->Request(); }
 
 Usage MicroVmInstance::usage() const {
-  return {.cpu_time = cpu_before_,
+  return {.cpu_time = MeasuresCpuTime() ? std::optional(cpu_before_) : std::nullopt,
           .peak_memory_bytes = peak_memory_bytes_,
           .vm_exits = machine_->exits() - exits_before_,
           .output_bytes = output_.bytes()};
@@ -317,7 +323,7 @@ void MicroVmInstance::SetThreadId(std::int32_t id) {
 }
 
 nanoseconds MicroVmInstance::CpuTime() {
-  return in_resume_ ? cpu_before_ + (ThreadCpuTime() - cpu_entered_) : cpu_before_;
+  return in_resume_ ? cpu_before_ + (CpuClock() - cpu_entered_) : cpu_before_;
 }
 
 }  // namespace waxvm::microvm

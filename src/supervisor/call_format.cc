@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "src/base/status.h"
-#include "src/supervisor/utf8.h"
+#include "src/base/utf8.h"
 #include "waxvm/session.h"
 
 namespace waxvm {
@@ -25,15 +25,6 @@ template <typename... Args>
 absl::Status Broken(const absl::FormatSpec<Args...>& format, const Args&... args) {
   return absl::AbortedError("the program breaks the format of calls: " +
                             absl::StrFormat(format, args...));
-}
-
-bool IsUtf8(std::string_view text) {
-  while (!text.empty()) {
-    const std::size_t bytes = Utf8SequenceBytes(text);
-    if (bytes == 0) return false;
-    text.remove_prefix(bytes);
-  }
-  return true;
 }
 
 absl::Status CheckBody(const ServeRequest& request, std::string_view body) {

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "src/base/strings.h"
-#include "src/supervisor/utf8.h"
+#include "src/base/utf8.h"
 #include "waxvm/report.h"
 
 namespace waxvm {

@@ -4,7 +4,7 @@
 #include <clocale>
 #include <string>
 
-#include "src/supervisor/utf8.h"
+#include "src/base/utf8.h"
 #include "waxvm/report.h"
 
 namespace waxvm {

@@ -73,7 +73,7 @@ absl::Status Kick::Enter(std::optional<Clock::time_point> wall, std::optional<na
   run_mask_ &= ~(std::uint64_t{1} << (signal_ - 1));
   {
     const MutexLock lock(mutex_);
-    thread_ = static_cast<pid_t>(::syscall(SYS_gettid));
+    thread_ = ::pthread_self();
   }
   wall_ = wall;
   timer_t timer;
@@ -91,6 +91,7 @@ absl::Status Kick::Enter(std::optional<Clock::time_point> wall, std::optional<na
 }
 
 void Kick::Leave() {
+  const bool had_timer = wall_timer_ || cpu_timer_ || interrupt_timer_;
   for (std::optional<timer_t>* timer : {&wall_timer_, &cpu_timer_, &interrupt_timer_}) {
     if (*timer) ::timer_delete(**timer);
     timer->reset();
@@ -98,9 +99,10 @@ void Kick::Leave() {
   interrupt_at_.reset();
   {
     const MutexLock lock(mutex_);
-    thread_ = 0;
+    thread_.reset();
   }
-  Consume();
+  // Nobody else sends the signal, and nobody can any more.
+  if (had_timer || requested()) Consume();
   ::pthread_sigmask(SIG_SETMASK, &outer_mask_, nullptr);
 }
 
@@ -118,7 +120,7 @@ void Kick::Request() {
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(event_.get(), &one, sizeof one);
   const MutexLock lock(mutex_);
-  if (thread_ != 0) ::syscall(SYS_tgkill, ::getpid(), thread_, signal_);
+  if (thread_) ::pthread_kill(*thread_, signal_);
 }
 
 void Kick::InterruptAt(std::optional<Clock::time_point> when) {

@@ -3,6 +3,7 @@
 #define WAXVM_SRC_VMM_KICK_H_
 
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/types.h>
 
@@ -65,7 +66,7 @@ class Kick {
   UniqueFd event_;
   std::atomic<bool> requested_ = false;
   Mutex mutex_;
-  pid_t thread_ ABSL_GUARDED_BY(mutex_) = 0;  ///< who may be signalled; 0: nobody
+  std::optional<pthread_t> thread_ ABSL_GUARDED_BY(mutex_);  ///< who may be signalled
   std::uint64_t run_mask_ = 0;
   sigset_t outer_mask_{};
   std::optional<Clock::time_point> wall_;

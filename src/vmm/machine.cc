@@ -205,7 +205,6 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::CreateFrom(const kvm::System& 
   machine->stack_frame_ = image.stack_frame;
   machine->vdso_data_frame_ = image.vdso_data_frame;
   WAXVM_RETURN_IF_ERROR(machine->SetUpVcpu(image.options));
-  machine->Start(image.registers.general.rip, image.registers.general.rsp);
   WAXVM_RETURN_IF_ERROR(machine->LoadImageState(image));
   return machine;
 }
@@ -222,13 +221,21 @@ absl::StatusOr<std::shared_ptr<const MachineImage>> Machine::TakeImage() const {
   image->stack_frame = stack_frame_;
   image->vdso_data_frame = vdso_data_frame_;
   image->options = options_;
-  image->registers = registers();
+  image->general = general();
+  image->special = special();
+  image->special.cs = Segment(kUserCode, 11, 3, /*code=*/true);
+  image->special.ss = Segment(kUserData, 3, 3, /*code=*/false);
   WAXVM_RETURN_IF_ERROR(vcpu_.GetExtended(image->extended));
   return image;
 }
 
 absl::Status Machine::LoadImageState(const MachineImage& image) {
-  SetRegisters(image.registers);
+  // Without a look at what they are: reading them costs more than a call may.
+  synced().regs = user_ = image.general;
+  synced().sregs = image.special;
+  special_is_current_ = true;
+  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+  stop_ = Stop::kReplaced;
   return vcpu_.SetExtended(image.extended);
 }
 
@@ -310,7 +317,10 @@ absl::Status Machine::SetUpVcpu(const MachineOptions& options) {
                                        {kMsrLstar, kStubAddress + StubOffset(entry)},
                                        {kMsrSyscallMask, hardware ? kSyscallFlagMask : 0}}));
   if (traits_.needs_tsc_offset) WAXVM_RETURN_IF_ERROR(vcpu_.SetTscOffset(0));
-  vcpu_.run().kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+  // On paravirtual KVM reading the special registers costs a tenth of a trip, and system calls do
+  // not need them there: they are fetched where they are.
+  vcpu_.run().kvm_valid_regs =
+      hardware ? KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS : KVM_SYNC_X86_REGS;
   return absl::OkStatus();
 }
 
@@ -323,7 +333,8 @@ void Machine::CompletePendingIo() {
 
 void Machine::Start(std::uint64_t instruction_pointer, std::uint64_t stack_pointer) {
   if (exits_ != 0) CompletePendingIo();
-  kvm_sregs& special = synced().sregs;
+  special_is_current_ = true;
+  kvm_sregs& special = vcpu_.run().s.regs.sregs;
   special = traits_.reset_sregs;
   special.cr0 = kCr0;
   special.cr3 = pages_.root();
@@ -360,6 +371,7 @@ Exit Machine::Run() {
   kvm_run& run = vcpu_.run();
   run.kvm_dirty_regs = 0;
   user_ = synced().regs;
+  special_is_current_ = traits_.kind == VmKind::kHardware;
   if (error == EINTR || error == EAGAIN) return {.kind = Exit::Kind::kInterrupted};
   ++exits_;
   if (error != 0)
@@ -381,13 +393,20 @@ Exit Machine::Run() {
   }
 }
 
+kvm_sregs& Machine::special() const {
+  kvm_sregs& registers = vcpu_.run().s.regs.sregs;
+  if (special_is_current_) return registers;
+  if (absl::StatusOr<kvm_sregs> fetched = vcpu_.GetSregs(); fetched.ok()) registers = *fetched;
+  special_is_current_ = true;
+  return registers;
+}
+
 // A doorbell is believed only where the stubs ring it: a program on paravirtual KVM can execute
 // `out` to the open port itself, and gets the fault that it would get elsewhere. It can also jump
 // into the stub, with anything in rcx: what is no address of ring 3 never becomes its instruction
 // pointer, which KVM would be asked to load when another thread has run meanwhile.
 Exit Machine::DecodeDoorbell() {
   const kvm_run& run = vcpu_.run();
-  const bool ring3 = (synced().sregs.cs.selector & 3) == 3;
   const bool hardware = traits_.kind == VmKind::kHardware;
   const std::uint64_t offset = user_.rip - kStubAddress;
   const std::uint64_t entry =
@@ -396,14 +415,14 @@ Exit Machine::DecodeDoorbell() {
       StubOffset(hardware ? waxvm_stub_flush_syscall : waxvm_stub_syscall_hardware);
   const bool doorbell = run.io.direction == KVM_EXIT_IO_OUT && run.io.size == 1;
   if (doorbell && run.io.port == kPortSystemCall && offset >= entry && offset < entry_end &&
-      !(hardware && ring3) && (user_.rcx >> kUserAddressBits) == 0) {
+      !(hardware && InRing3()) && (user_.rcx >> kUserAddressBits) == 0) {
     stop_ = Stop::kSystemCall;
     user_.rip = user_.rcx;
     user_.rflags = hardware ? user_.r11 : user_.rflags;
     return {.kind = Exit::Kind::kSystemCall};
   }
   const std::uint64_t first = StubOffset(waxvm_stub_exceptions);
-  if (doorbell && run.io.port == kPortException && !ring3 && offset >= first &&
+  if (doorbell && run.io.port == kPortException && !InRing3() && offset >= first &&
       offset < first + kVectors * kStubBytes)
     return DecodeException(offset - first);
   return {.kind = Exit::Kind::kException, .vector = kGeneralProtection};
@@ -422,7 +441,7 @@ Exit Machine::DecodeException(std::uint64_t stub_offset) {
   std::memcpy(frame, memory_->At(stack_frame_) + offset, words * 8);
   const std::uint64_t* interrupted = with_code ? frame + 1 : frame;
   exit.error_code = with_code ? frame[0] : 0;
-  exit.address = synced().sregs.cr2;
+  exit.address = special().cr2;
   user_.rip = interrupted[0];
   user_.rflags = interrupted[2];
   user_.rsp = interrupted[3];
@@ -470,23 +489,21 @@ void Machine::ReturnThroughFrame() {
   regs.rip = kStubAddress + StubOffset(waxvm_stub_flush_exception);
   regs.rsp = at;
   regs.rflags = kFlagsReserved;
-  kvm_sregs& special = synced().sregs;
-  special.cs = Segment(kKernelCode, 11, 0, /*code=*/true);
-  special.ss = Segment(kKernelData, 3, 0, /*code=*/false);
+  kvm_sregs& changed = special();
+  changed.cs = Segment(kKernelCode, 11, 0, /*code=*/true);
+  changed.ss = Segment(kKernelData, 3, 0, /*code=*/false);
   vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
 }
 
-bool Machine::AtUserMode() const {
-  return stop_ != Stop::kNowhere || (synced().sregs.cs.selector & 3) == 3;
-}
+bool Machine::AtUserMode() const { return stop_ != Stop::kNowhere || InRing3(); }
 
 void Machine::SetRegisters(const UserRegisters& registers) {
   synced().regs = registers.general;
-  kvm_sregs& special = synced().sregs;
-  special.fs.base = registers.fs_base;
-  special.gs.base = registers.gs_base;
-  special.cs = Segment(kUserCode, 11, 3, /*code=*/true);
-  special.ss = Segment(kUserData, 3, 3, /*code=*/false);
+  kvm_sregs& changed = special();
+  changed.fs.base = registers.fs_base;
+  changed.gs.base = registers.gs_base;
+  changed.cs = Segment(kUserCode, 11, 3, /*code=*/true);
+  changed.ss = Segment(kUserData, 3, 3, /*code=*/false);
   vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
   user_ = registers.general;
   stop_ = Stop::kReplaced;
@@ -503,8 +520,8 @@ bool Machine::LoadExtended(std::span<const std::byte, kvm::Vcpu::kExtendedBytes>
 UserRegisters Machine::registers() const {
   UserRegisters result;
   result.general = user_;
-  result.fs_base = synced().sregs.fs.base;
-  result.gs_base = synced().sregs.gs.base;
+  result.fs_base = special().fs.base;
+  result.gs_base = special().gs.base;
   return result;
 }
 

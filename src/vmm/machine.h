@@ -87,7 +87,8 @@ struct MachineImage {
   GuestPhysical stack_frame = 0;
   std::optional<GuestPhysical> vdso_data_frame;
   MachineOptions options;  ///< without the fixed answers, which the memory has
-  UserRegisters registers;
+  kvm_regs general{};      ///< ring 3's
+  kvm_sregs special{};     ///< in ring 3
   std::array<std::byte, kvm::Vcpu::kExtendedBytes> extended;
 };
 
@@ -135,6 +136,8 @@ class Machine {
 
   /// Registers of the last exit. After a system call rax holds its number.
   UserRegisters registers() const;
+  /// The general ones of these, which cost nothing.
+  const kvm_regs& general() const { return user_; }
 
   /// The result of the system call that stopped the guest; the next Run returns with it.
   void SetSystemCallResult(std::int64_t value);
@@ -195,6 +198,9 @@ class Machine {
   bool ReturnThroughFlush();
   void ReturnThroughFrame();
   void CompletePendingIo();
+  /// The special registers at the last exit.
+  kvm_sregs& special() const;
+  bool InRing3() const { return (special().cs.selector & 3) == 3; }
   kvm_sync_regs& synced() const { return vcpu_.run().s.regs; }
 
   // Destroyed in reverse: the vCPU and the VM go before the memory they use.
@@ -207,6 +213,7 @@ class Machine {
   GuestPhysical stack_frame_ = 0;
   std::optional<GuestPhysical> vdso_data_frame_;
   MachineOptions options_;
+  mutable bool special_is_current_ = false;  ///< the run area has them
   std::uint64_t cr4_ = 0;
   std::uint64_t exits_ = 0;
   Stop stop_ = Stop::kNowhere;

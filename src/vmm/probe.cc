@@ -132,7 +132,7 @@ absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system) {
   machine.pages().CopyTo(kCodeAddress, std::as_bytes(std::span(kCode)));
 
   WAXVM_RETURN_IF_ERROR(Try(machine, kSystemCall).status());
-  const bool ring3 = (machine.synced().sregs.cs.selector & 3) == 3;
+  const bool ring3 = (machine.special().cs.selector & 3) == 3;
   WAXVM_ASSIGN_OR_RETURN(const bool reads_clock, Try(machine, kRdtsc));
   traits.traps_rdtsc = !reads_clock;
   WAXVM_ASSIGN_OR_RETURN(traits.has_fsgsbase, Try(machine, kWrfsbase));

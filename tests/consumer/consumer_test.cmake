@@ -22,6 +22,7 @@ run(${CMAKE_COMMAND} --install ${BUILD_DIR} --prefix ${WORK_DIR}/first)
 file(RENAME ${WORK_DIR}/first ${WORK_DIR}/prefix)
 set(prefix ${WORK_DIR}/prefix)
 foreach(name IN ITEMS lib/libwaxvm.a lib/libwaxvm_c.so include/waxvm/supervisor.h include/waxvm_c.h
+                      lib/libwaxvm_guest.a include/waxvm/guest.h
                       lib/pkgconfig/waxvm.pc lib/cmake/waxvm/waxvmConfig.cmake bin/waxvm)
   string(REGEX REPLACE "^lib/" "${LIBDIR}/" name ${name})
   if(NOT EXISTS ${prefix}/${name})
@@ -35,6 +36,7 @@ run(${CMAKE_COMMAND} -S ${SOURCE_DIR} -B ${WORK_DIR}/build -G ${GENERATOR}
 run(${CMAKE_COMMAND} --build ${WORK_DIR}/build)
 run(${WORK_DIR}/build/consumer_cpp)
 run(${WORK_DIR}/build/consumer_c)
+run(${WORK_DIR}/build/consumer_guest)
 
 set(ENV{PKG_CONFIG_PATH} ${prefix}/${LIBDIR}/pkgconfig)
 separate_arguments(CFLAGS UNIX_COMMAND "${CFLAGS}")

@@ -101,7 +101,7 @@ ErrnoOr<std::shared_ptr<OpenFile>> FileSystem::OpenOnce(const Place& base, std::
 ErrnoOr<std::shared_ptr<OpenFile>> FileSystem::OpenFound(Spot spot, int flags) {
   if (spot.file != nullptr) return Reopen(spot.file, flags);
   const mode_t mode = spot.mode();
-  if (S_ISLNK(mode)) return Errno{ELOOP};
+  if (S_ISLNK(mode)) return Errno{(flags & O_DIRECTORY) != 0 ? ENOTDIR : ELOOP};
   if (S_ISDIR(mode)) {
     if (WantsWriting(flags) || (flags & O_CREAT) != 0) return Errno{EISDIR};
     if (spot.on_host()) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef WAXVM_SRC_SUPERVISOR_UTF8_H_
-#define WAXVM_SRC_SUPERVISOR_UTF8_H_
+#ifndef WAXVM_SRC_BASE_UTF8_H_
+#define WAXVM_SRC_BASE_UTF8_H_
 
 #include <cstddef>
 #include <string_view>
@@ -33,6 +33,16 @@ constexpr std::size_t Utf8SequenceBytes(std::string_view text) {
   return 0;
 }
 
+/// Whether all of `text` is well-formed UTF-8.
+constexpr bool IsUtf8(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t bytes = Utf8SequenceBytes(text);
+    if (bytes == 0) return false;
+    text.remove_prefix(bytes);
+  }
+  return true;
+}
+
 }  // namespace waxvm
 
-#endif  // WAXVM_SRC_SUPERVISOR_UTF8_H_
+#endif  // WAXVM_SRC_BASE_UTF8_H_

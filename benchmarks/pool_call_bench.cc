@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// What does a call into a microVM cost, with a state of its own for each? Next to the floor of one
+// trip out of ring 3 and back, without which no call returns, all in one run, so that ratios are
+// fair. tools/bench prints the ratios.
+#include <benchmark/benchmark.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "benchmarks/cases.h"
+#include "benchmarks/floor_cases.h"
+#include "waxvm/providers.h"
+#include "waxvm/session.h"
+
+namespace waxvm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// A ready instance of the guest, and a snapshot of it; made when first asked for.
+class Ready {
+ public:
+  explicit Ready(std::shared_ptr<Provider> provider) : provider_(std::move(provider)) {}
+
+  absl::StatusOr<std::unique_ptr<Session>> Start() const {
+    RunOptions options;
+    options.grants = {
+        Function("noop", [](const HostCallContext&, std::string_view) { return std::string(); })};
+    options.limits.memory_bytes = std::uint64_t{64} << 20;
+    return Session::Start(provider_, Program::FromFile(GuestPath("call_bench_musl")), options);
+  }
+  /// Of an instance that has answered a call, so that what every call touches is there.
+  absl::StatusOr<Snapshot> Take() const {
+    absl::StatusOr<std::unique_ptr<Session>> session = Start();
+    if (!session.ok()) return session.status();
+    if (auto warm = (*session)->Call("noop", ""); !warm.ok()) return warm.status();
+    return (*session)->TakeSnapshot();
+  }
+  absl::StatusOr<std::unique_ptr<Session>> Clone() const {
+    absl::StatusOr<Snapshot> snapshot = Take();
+    if (!snapshot.ok()) return snapshot.status();
+    return snapshot->Clone();
+  }
+
+ private:
+  std::shared_ptr<Provider> provider_;
+};
+
+void CallNoop(benchmark::State& state, const Ready& ready) {
+  const auto session = ready.Start();
+  if (!session.ok()) return Skip(state, session.status());
+  for (auto _ : state)
+    if (auto result = (*session)->Call("noop", ""); !result.ok())
+      return Skip(state, result.status());
+  const auto exits = (*session)->report().vm_exits.value_or(0);
+  state.counters["exits_per_call"] =
+      static_cast<double>(exits) / static_cast<double>(state.iterations());
+}
+
+/// One host call per iteration; the call around them is one exit in a thousand.
+void HostCall(benchmark::State& state, const Ready& ready) {
+  constexpr int kCalls = 1000;
+  const auto session = ready.Start();
+  if (!session.ok()) return Skip(state, session.status());
+  while (state.KeepRunningBatch(kCalls))
+    if (auto result = (*session)->Call("host", std::to_string(kCalls)); !result.ok())
+      return Skip(state, result.status());
+}
+
+/// A call that writes to so many pages, and the way back to the snapshot.
+void CallAndReset(benchmark::State& state, const Ready& ready, int pages) {
+  const auto session = ready.Clone();
+  if (!session.ok()) return Skip(state, session.status());
+  const std::string count = std::to_string(pages);
+  for (auto _ : state) {
+    if (auto result = (*session)->Call("dirty", count); !result.ok())
+      return Skip(state, result.status());
+    if (absl::Status status = (*session)->Reset(); !status.ok()) return Skip(state, status);
+  }
+}
+
+/// The first call of a clone that has never run. Making and freeing it is not in the time.
+void FirstCall(benchmark::State& state, const Ready& ready) {
+  const auto snapshot = ready.Take();
+  if (!snapshot.ok()) return Skip(state, snapshot.status());
+  for (auto _ : state) {
+    const auto clone = snapshot->Clone();
+    if (!clone.ok()) return Skip(state, clone.status());
+    const auto start = Clock::now();
+    if (auto result = (*clone)->Call("noop", ""); !result.ok()) return Skip(state, result.status());
+    state.SetIterationTime(std::chrono::duration<double>(Clock::now() - start).count());
+  }
+}
+
+/// Making a clone and freeing it.
+void MakeClone(benchmark::State& state, const Ready& ready) {
+  const auto snapshot = ready.Take();
+  if (!snapshot.ok()) return Skip(state, snapshot.status());
+  for (auto _ : state)
+    if (const auto clone = snapshot->Clone(); !clone.ok()) return Skip(state, clone.status());
+}
+
+void RegisterAll(const std::shared_ptr<Provider>& provider) {
+  const Ready ready(provider);
+  Register("KvmFloor/ring3_exit", FloorExit);
+  Register("Instance/call_noop", [=](benchmark::State& state) { CallNoop(state, ready); });
+  Register("Instance/host_call", [=](benchmark::State& state) { HostCall(state, ready); });
+  for (const int pages : {0, 16, 64, 256})
+    Register(absl::StrFormat("Reset/after_%d_dirty_pages", pages),
+             [=](benchmark::State& state) { CallAndReset(state, ready, pages); });
+  Register("Clone/first_call", [=](benchmark::State& state) {
+    FirstCall(state, ready);
+  })->UseManualTime();
+  Register("Clone/make_and_free", [=](benchmark::State& state) { MakeClone(state, ready); });
+}
+
+}  // namespace
+}  // namespace waxvm
+
+int main(int argc, char** argv) {
+  waxvm::RegisterAll(waxvm::NewMicroVmProvider());
+  return waxvm::RunBenchmarks(argc, argv);
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "commands.h"
+#include "flags.h"
+#include "prepare.h"
+#include "signals.h"
+#include "streams.h"
+#include "waxvm/session.h"
+
+namespace waxvm::cli {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr int kExitLimit = 124;
+
+// Times that --repeat keeps: above it they are of the first calls.
+constexpr std::uint64_t kMaxTimes = 1'000'000;
+
+/// All of standard input. Errors: kInvalidArgument where no call could take it.
+absl::StatusOr<std::string> ReadInput() {
+  std::string input;
+  char part[65536];
+  for (;;) {
+    if (input.size() > kMaxCallBytes)
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "standard input has more than the %d bytes that a call takes", kMaxCallBytes));
+    const ssize_t bytes = read(STDIN_FILENO, part, sizeof part);
+    if (bytes == 0) return input;
+    if (bytes > 0) input.append(part, static_cast<std::size_t>(bytes));
+    if (bytes < 0 && errno != EINTR)
+      return absl::ErrnoToStatus(errno, "cannot read standard input");
+  }
+}
+
+RunOptions ToOptions(const RunFlags& flags, StopOnSignal& signals, OutputPassThrough& output) {
+  RunOptions options;
+  options.argument_zero = flags.program;
+  options.environment = flags.environment;
+  options.limits = flags.limits;
+  options.grants = flags.grants;
+  options.label = flags.program;
+  options.stop = signals.source().get_token();
+  // Standard output is for the result alone.
+  options.output = [&output](Stream, std::string_view data) {
+    return output.Write(Stream::kError, data);
+  };
+  return options;
+}
+
+/// Nothing else stops it.
+int ExitCodeForStop(const StopOnSignal& signals) {
+  return kExitSignal + (signals.signal() != 0 ? signals.signal() : SIGPIPE);
+}
+
+int ExitCodeForStart(const absl::Status& status, const Prepared& prepared,
+                     const StopOnSignal& signals) {
+  if (absl::IsCancelled(status)) return ExitCodeForStop(signals);
+  const bool cannot_run =
+      absl::IsFailedPrecondition(status) ||
+      (absl::IsInvalidArgument(status) && RefusesProgram(*prepared.provider, prepared.program));
+  return cannot_run ? kExitCannotRun : kExitFailed;
+}
+
+int ExitCodeForCall(const absl::Status& status, const Session& session,
+                    const StopOnSignal& signals) {
+  if (session.health().ok()) return absl::IsUnimplemented(status) ? kExitFailed : kExitRefused;
+  switch (status.code()) {
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kResourceExhausted:
+      return kExitLimit;
+    case absl::StatusCode::kCancelled:
+      return ExitCodeForStop(signals);
+    case absl::StatusCode::kAborted:
+      return kExitLost;
+    default:
+      return kExitFailed;
+  }
+}
+
+void PrintTimes(std::vector<nanoseconds> times, std::uint64_t calls) {
+  std::sort(times.begin(), times.end());
+  const auto at = [&](double part) {
+    const auto index = static_cast<std::size_t>(part * static_cast<double>(times.size() - 1));
+    return static_cast<double>(times[index].count()) / 1000;
+  };
+  absl::FPrintF(stderr,
+                "waxvm: %d calls; us each: minimum %.2f, median %.2f, 99%% within %.2f, "
+                "maximum %.2f\n",
+                calls, at(0), at(0.5), at(0.99), at(1));
+}
+
+/// Makes the calls; the last result, or the first error.
+absl::StatusOr<std::string> CallOften(Session& session, const RunFlags& flags,
+                                      std::string_view argument, std::vector<nanoseconds>& times) {
+  CallOptions options;
+  options.limits = {.wall_time = flags.limits.wall_time, .cpu_time = flags.limits.cpu_time};
+  absl::StatusOr<std::string> result;
+  times.reserve(static_cast<std::size_t>(std::min(flags.repeat, kMaxTimes)));
+  for (std::uint64_t i = 0; i < flags.repeat; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    result = session.Call(flags.arguments[0], argument, options);
+    if (times.size() < kMaxTimes) times.push_back(std::chrono::steady_clock::now() - start);
+    if (!result.ok()) break;
+  }
+  return result;
+}
+
+absl::Status PrintResult(const std::string& result, OutputPassThrough& output) {
+  const absl::Status status = output.Write(Stream::kOutput, result);
+  const bool whole_line = !result.empty() && result.back() == '\n';
+  // The result is bytes; a person's prompt begins on a line of its own all the same.
+  if (!status.ok() || whole_line || isatty(STDOUT_FILENO) == 0) return status;
+  return output.Write(Stream::kOutput, "\n");
+}
+
+}  // namespace
+
+int CallCommand(std::span<const std::string_view> arguments) {
+  auto flags = ParseCallFlags(arguments);
+  if (!flags.ok()) return Fail(kExitFailed, flags.status());
+  if (flags->help) {
+    absl::PrintF("%s", CallHelp());
+    return kExitOk;
+  }
+  std::string argument = flags->arguments.size() > 1 ? flags->arguments[1] : "";
+  auto start = PrepareProgram(*flags);
+  if (const int* exit_code = std::get_if<int>(&start)) return *exit_code;
+  const Prepared& prepared = std::get<Prepared>(start);
+  if (argument == "-") {
+    auto input = ReadInput();
+    if (!input.ok()) return Fail(kExitFailed, input.status());
+    argument = *std::move(input);
+  }
+  StopOnSignal signals;
+  OutputPassThrough output(signals.source(), std::nullopt);
+  const auto session =
+      Session::Start(prepared.provider, prepared.program, ToOptions(*flags, signals, output));
+  if (!session.ok())
+    return Fail(ExitCodeForStart(session.status(), prepared, signals), session.status());
+  std::vector<nanoseconds> times;
+  const auto result = CallOften(**session, *flags, argument, times);
+  if (flags->repeat > 1 && result.ok()) PrintTimes(std::move(times), flags->repeat);
+  if (!result.ok()) {
+    return Fail(ExitCodeForCall(result.status(), **session, signals),
+                absl::Status(result.status().code(),
+                             absl::StrFormat("%s: %s: %s", flags->arguments[0],
+                                             absl::StatusCodeToString(result.status().code()),
+                                             std::string(result.status().message()))));
+  }
+  if (const absl::Status status = PrintResult(*result, output); !status.ok())
+    return Fail(kExitFailed, status);
+  return output.broken() ? kExitSignal + SIGPIPE : kExitOk;
+}
+
+std::string CallHelp() {
+  return "  waxvm call [flags] -- PROGRAM FUNCTION [ARGUMENT]\n\n"
+         "Starts PROGRAM, which was built with waxvm/guest.h, and calls a function that it "
+         "exports.\n"
+         "ARGUMENT is its bytes; - reads them from standard input, none is no bytes. The result "
+         "is\n"
+         "printed as it is; what the program writes goes to standard error. The flags are those "
+         "of\n"
+         "run, but for --report; --wall and --cpu bound the start, and each call anew.\n\n" +
+         CallFlagsHelp() +
+         "\nexit codes of call:\n"
+         "  0   the result was printed    1   the function failed; its code and message were "
+         "printed\n"
+         "  2   the program faulted, ended or broke the format in the call\n"
+         "  124 the call met a limit      125 waxvm itself failed; nothing ran\n"
+         "  126 it cannot be run, or was never ready for calls\n"
+         "  127 it was not found          128+n the command was stopped by signal n\n";
+}
+
+}  // namespace waxvm::cli
