@@ -56,7 +56,9 @@ struct PoolMemory {
 /// Warm clones of one snapshot. The clone that serves a call runs on the calling thread, as do the
 /// host functions it calls: nothing is handed to another thread. It is put back to the snapshot
 /// before Call returns, so that nothing of a call stays behind, and clones are made in the
-/// background.
+/// background. The grants of the session that the snapshot is of, host functions and sources of
+/// randomness among them, and its output writer are used from all of these threads at once; output
+/// without a writer is lost.
 ///
 /// Thread safety: everything but the destructor may be called from any thread at once. Not from
 /// the destructors of thread-local objects.
