@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "benchmarks/cases.h"
 #include "benchmarks/kvm_floor.h"
+#include "benchmarks/threads.h"
 
 namespace waxvm {
 namespace {
@@ -33,6 +34,19 @@ void FloorExit(benchmark::State& state) {
   const Floor floor = StartFloor(state);
   for (auto _ : state)
     if (const char* failed = kvm_floor_exit(floor.get())) return SkipFloor(state, failed);
+}
+
+void FloorExitOnThreads(benchmark::State& state) {
+  MeasureOnThreads(state, []() -> absl::StatusOr<OnThread> {
+    const char* failed = nullptr;
+    std::shared_ptr<kvm_floor> floor(kvm_floor_open(&failed), kvm_floor_close);
+    if (floor != nullptr) failed = kvm_floor_start(floor.get());
+    if (failed != nullptr) return absl::UnavailableError(failed);
+    return [floor] {
+      const char* step = kvm_floor_exit(floor.get());
+      return step == nullptr ? absl::OkStatus() : absl::UnavailableError(step);
+    };
+  });
 }
 
 void FloorSyscall(benchmark::State& state) {

@@ -10,6 +10,9 @@ namespace waxvm {
 /// One trip out of ring 3 and back, on the bare ioctls.
 void FloorExit(benchmark::State& state);
 
+/// The same on several threads at once, each with a machine of its own.
+void FloorExitOnThreads(benchmark::State& state);
+
 /// `syscall` and the jump back, without an answer.
 void FloorSyscall(benchmark::State& state);
 

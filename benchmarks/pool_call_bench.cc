@@ -12,6 +12,8 @@
 #include "absl/strings/str_format.h"
 #include "benchmarks/cases.h"
 #include "benchmarks/floor_cases.h"
+#include "benchmarks/threads.h"
+#include "waxvm/pool.h"
 #include "waxvm/providers.h"
 #include "waxvm/session.h"
 
@@ -103,6 +105,28 @@ void MakeClone(benchmark::State& state, const Ready& ready) {
     if (const auto clone = snapshot->Clone(); !clone.ok()) return Skip(state, clone.status());
 }
 
+absl::StatusOr<std::unique_ptr<Pool>> MakePool(const Ready& ready, bool fresh_state) {
+  absl::StatusOr<Snapshot> snapshot = ready.Take();
+  if (!snapshot.ok()) return snapshot.status();
+  return Pool::Create(*std::move(snapshot), {.fresh_state = fresh_state});
+}
+
+/// One caller.
+void CallPool(benchmark::State& state, const Ready& ready, bool fresh_state) {
+  const auto pool = MakePool(ready, fresh_state);
+  if (!pool.ok()) return Skip(state, pool.status());
+  for (auto _ : state)
+    if (auto result = (*pool)->Call("noop", ""); !result.ok()) return Skip(state, result.status());
+}
+
+void CallPoolOnThreads(benchmark::State& state, const Ready& ready, bool fresh_state) {
+  const auto pool = MakePool(ready, fresh_state);
+  if (!pool.ok()) return Skip(state, pool.status());
+  MeasureOnThreads(state, [&]() -> absl::StatusOr<OnThread> {
+    return [&] { return (*pool)->Call("noop", "").status(); };
+  });
+}
+
 void RegisterAll(const std::shared_ptr<Provider>& provider) {
   const Ready ready(provider);
   Register("KvmFloor/ring3_exit", FloorExit);
@@ -114,6 +138,12 @@ void RegisterAll(const std::shared_ptr<Provider>& provider) {
   Register("Clone/first_call", [=](benchmark::State& state) {
     FirstCall(state, ready);
   })->UseManualTime();
+  Register("KvmFloor/ring3_exit_2_threads", FloorExitOnThreads);
+  Register("Pool/call_noop",
+           [=](benchmark::State& state) { CallPoolOnThreads(state, ready, false); });
+  Register("Pool/call_noop_fresh", [=](benchmark::State& state) { CallPool(state, ready, true); });
+  Register("Pool/call_noop_fresh_2_threads",
+           [=](benchmark::State& state) { CallPoolOnThreads(state, ready, true); });
   Register("Clone/make_and_free", [=](benchmark::State& state) { MakeClone(state, ready); });
 }
 

@@ -3,10 +3,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <functional>
+#include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -17,6 +21,7 @@
 #include "prepare.h"
 #include "signals.h"
 #include "streams.h"
+#include "waxvm/pool.h"
 #include "waxvm/session.h"
 
 namespace waxvm::cli {
@@ -45,7 +50,8 @@ absl::StatusOr<std::string> ReadInput() {
   }
 }
 
-RunOptions ToOptions(const RunFlags& flags, StopOnSignal& signals, OutputPassThrough& output) {
+RunOptions ToOptions(const RunFlags& flags, StopOnSignal& signals, OutputPassThrough& output,
+                     std::mutex& output_turn) {
   RunOptions options;
   options.argument_zero = flags.program;
   options.environment = flags.environment;
@@ -54,7 +60,8 @@ RunOptions ToOptions(const RunFlags& flags, StopOnSignal& signals, OutputPassThr
   options.label = flags.program;
   options.stop = signals.source().get_token();
   // Standard output is for the result alone.
-  options.output = [&output](Stream, std::string_view data) {
+  options.output = [&](Stream, std::string_view data) {
+    const std::lock_guard lock(output_turn);  // the instances of a pool write at once
     return output.Write(Stream::kError, data);
   };
   return options;
@@ -74,9 +81,9 @@ int ExitCodeForStart(const absl::Status& status, const Prepared& prepared,
   return cannot_run ? kExitCannotRun : kExitFailed;
 }
 
-int ExitCodeForCall(const absl::Status& status, const Session& session,
-                    const StopOnSignal& signals) {
-  if (session.health().ok()) return absl::IsUnimplemented(status) ? kExitFailed : kExitRefused;
+int ExitCodeForCall(const absl::Status& status, bool lost, const StopOnSignal& signals) {
+  if (!lost && absl::IsUnavailable(status)) return kExitFailed;
+  if (!lost) return absl::IsUnimplemented(status) ? kExitFailed : kExitRefused;
   switch (status.code()) {
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kResourceExhausted:
@@ -102,20 +109,76 @@ void PrintTimes(std::vector<nanoseconds> times, std::uint64_t calls) {
                 calls, at(0), at(0.5), at(0.99), at(1));
 }
 
-/// Makes the calls; the last result, or the first error.
-absl::StatusOr<std::string> CallOften(Session& session, const RunFlags& flags,
-                                      std::string_view argument, std::vector<nanoseconds>& times) {
+/// What came of some calls.
+struct Calls {
+  absl::StatusOr<std::string> result;  ///< of the last one, or the first error
+  bool lost = false;                   ///< the program did not survive it
+  std::vector<nanoseconds> times;
+};
+
+using Call = std::function<absl::StatusOr<std::string>(const CallOptions&)>;
+
+Calls CallOften(const Call& call, const RunFlags& flags, std::uint64_t count,
+                std::atomic<bool>& enough) {
+  Calls calls;
   CallOptions options;
   options.limits = {.wall_time = flags.limits.wall_time, .cpu_time = flags.limits.cpu_time};
-  absl::StatusOr<std::string> result;
-  times.reserve(static_cast<std::size_t>(std::min(flags.repeat, kMaxTimes)));
-  for (std::uint64_t i = 0; i < flags.repeat; ++i) {
+  calls.times.reserve(static_cast<std::size_t>(std::min(count, kMaxTimes)));
+  for (std::uint64_t i = 0; i < count && !enough; ++i) {
     const auto start = std::chrono::steady_clock::now();
-    result = session.Call(flags.arguments[0], argument, options);
-    if (times.size() < kMaxTimes) times.push_back(std::chrono::steady_clock::now() - start);
-    if (!result.ok()) break;
+    calls.result = call(options);
+    if (calls.times.size() < kMaxTimes)
+      calls.times.push_back(std::chrono::steady_clock::now() - start);
+    if (!calls.result.ok()) enough = true;
   }
-  return result;
+  return calls;
+}
+
+Calls CallInSession(Session& session, const RunFlags& flags, std::string_view argument) {
+  std::atomic<bool> enough = false;
+  Calls calls = CallOften(
+      [&](const CallOptions& options) {
+        return session.Call(flags.arguments[0], argument, options);
+      },
+      flags, flags.repeat, enough);
+  calls.lost = !session.health().ok();
+  return calls;
+}
+
+/// The same from as many threads as there are instances.
+absl::StatusOr<Calls> CallInPool(std::unique_ptr<Session> session, const RunFlags& flags,
+                                 std::string_view argument) {
+  auto snapshot = session->TakeSnapshot();
+  if (!snapshot.ok()) return snapshot.status();
+  session.reset();
+  const std::uint64_t threads = std::min(flags.pool, flags.repeat);
+  const auto pool =
+      Pool::Create(*std::move(snapshot),
+                   {.min_ready = static_cast<std::size_t>(threads), .max_instances = flags.pool});
+  if (!pool.ok()) return pool.status();
+  std::vector<Calls> parts(static_cast<std::size_t>(threads));
+  {
+    std::vector<std::jthread> callers;
+    std::atomic<bool> enough = false;
+    for (std::uint64_t i = 0; i < threads; ++i)
+      callers.emplace_back([&, i] {
+        const std::uint64_t count = flags.repeat / threads + (i < flags.repeat % threads ? 1 : 0);
+        parts[i] = CallOften(
+            [&](const CallOptions& options) {
+              return (*pool)->Call(flags.arguments[0], argument, options);
+            },
+            flags, count, enough);
+      });
+    callers.clear();
+  }
+  Calls all;
+  for (const Calls& part : parts) {
+    if (part.times.empty()) continue;  // another one failed before it began
+    if (all.times.empty() || !part.result.ok()) all.result = part.result;
+    all.times.insert(all.times.end(), part.times.begin(), part.times.end());
+  }
+  all.lost = (*pool)->stats().replaced > 0;
+  return all;
 }
 
 absl::Status PrintResult(const std::string& result, OutputPassThrough& output) {
@@ -146,15 +209,20 @@ int CallCommand(std::span<const std::string_view> arguments) {
   }
   StopOnSignal signals;
   OutputPassThrough output(signals.source(), std::nullopt);
-  const auto session =
-      Session::Start(prepared.provider, prepared.program, ToOptions(*flags, signals, output));
+  std::mutex output_turn;
+  auto session = Session::Start(prepared.provider, prepared.program,
+                                ToOptions(*flags, signals, output, output_turn));
   if (!session.ok())
     return Fail(ExitCodeForStart(session.status(), prepared, signals), session.status());
-  std::vector<nanoseconds> times;
-  const auto result = CallOften(**session, *flags, argument, times);
-  if (flags->repeat > 1 && result.ok()) PrintTimes(std::move(times), flags->repeat);
+  absl::StatusOr<Calls> calls = flags->pool > 0 ? CallInPool(*std::move(session), *flags, argument)
+                                                : CallInSession(**session, *flags, argument);
+  if (!calls.ok())
+    return Fail(absl::IsFailedPrecondition(calls.status()) ? kExitCannotRun : kExitFailed,
+                calls.status());
+  const auto& result = calls->result;
+  if (flags->repeat > 1 && result.ok()) PrintTimes(std::move(calls->times), flags->repeat);
   if (!result.ok()) {
-    return Fail(ExitCodeForCall(result.status(), **session, signals),
+    return Fail(ExitCodeForCall(result.status(), calls->lost, signals),
                 absl::Status(result.status().code(),
                              absl::StrFormat("%s: %s: %s", flags->arguments[0],
                                              absl::StatusCodeToString(result.status().code()),

@@ -118,6 +118,15 @@ const std::array kFlags = {
            return f.repeat = *count, absl::OkStatus();
          },
          Of::kCall},
+    Flag{"pool", "N", "make them from N threads in a pool, each in a fresh state", false,
+         [](RunFlags& f, std::string_view v) {
+           const auto count = ParseCount(v);
+           if (!count.ok()) return count.status();
+           // Each is a virtual machine and a thread.
+           if (*count == 0 || *count > 1000) return Refuse("there are 1 to 1000 instances");
+           return f.pool = *count, absl::OkStatus();
+         },
+         Of::kCall},
 };
 
 bool Has(Of command, const Flag& flag) { return flag.of == Of::kBoth || flag.of == command; }

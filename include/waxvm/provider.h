@@ -114,6 +114,12 @@ struct Usage {
   std::uint64_t output_bytes = 0;
 };
 
+/// Memory of the program that the host has in place for it now.
+struct InstanceMemory {
+  std::uint64_t resident_bytes = 0;  ///< shared with a snapshot, or its own
+  std::uint64_t private_bytes = 0;   ///< its own
+};
+
 /// What an instance was at one moment, from which clones are made. Immutable; may be used from any
 /// thread at once.
 class InstanceSnapshot {
@@ -150,6 +156,9 @@ class Instance {
   virtual void Stop() = 0;
 
   virtual Usage usage() const = 0;
+
+  /// Empty where it cannot be told. Costs time for what there is.
+  virtual std::optional<InstanceMemory> memory() const;
 
   /// Replaces the time limits: both are counted from now, and an empty one is none. While a host
   /// call is pending. Errors: kFailedPrecondition when none is; kUnimplemented where the provider

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -108,6 +109,8 @@ class Session {
 
   /// What was used and refused since the start, or since the last Reset.
   Report report() const;
+  /// As Instance::memory; empty for a poisoned session too.
+  std::optional<InstanceMemory> memory() const;
   /// What the program wrote, where it was collected; taken away by this.
   std::string TakeOutput();
   std::string TakeErrorOutput();

@@ -11,6 +11,8 @@ absl::Status NoSnapshots() { return absl::UnimplementedError("this provider has 
 
 }  // namespace
 
+std::optional<InstanceMemory> Instance::memory() const { return std::nullopt; }
+
 absl::Status Instance::RestartLimits(const CallLimits& limits) {
   if (!limits.wall_time && !limits.cpu_time) return absl::OkStatus();
   return absl::UnimplementedError("this provider cannot limit the time of a single call");

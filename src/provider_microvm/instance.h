@@ -41,6 +41,7 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   absl::Status CompleteHostCall(const absl::StatusOr<std::string>& reply) override;
   void Stop() override;
   Usage usage() const override;
+  std::optional<InstanceMemory> memory() const override;
   absl::Status RestartLimits(const CallLimits& limits) override;
   absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> TakeSnapshot() override;
   absl::Status Reset() override;

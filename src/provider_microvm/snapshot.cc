@@ -68,6 +68,13 @@ absl::Status MicroVmInstance::Reset() {
   return absl::OkStatus();
 }
 
+std::optional<InstanceMemory> MicroVmInstance::memory() const {
+  const absl::StatusOr<vmm::MemoryUse> use = machine_->memory().Use();
+  if (!use.ok()) return std::nullopt;
+  return InstanceMemory{.resident_bytes = use->resident_bytes,
+                        .private_bytes = use->private_bytes};
+}
+
 absl::Status MicroVmInstance::RestartLimits(const CallLimits& limits) {
   if (finished_ || !process_->pending_host_call())
     return FailedPrecondition("limits are restarted while a host call waits for its answer");

@@ -287,6 +287,10 @@ Report Session::report() const {
   return report;
 }
 
+std::optional<InstanceMemory> Session::memory() const {
+  return state_->instance ? state_->instance->memory() : std::nullopt;
+}
+
 std::string Session::TakeOutput() { return std::exchange(state_->host.output(), {}); }
 
 std::string Session::TakeErrorOutput() { return std::exchange(state_->host.error_output(), {}); }

@@ -291,6 +291,13 @@ bool GuestMemory::IsZero(GuestPhysical frame) const {
   return bytes[0] == std::byte{0} && std::memcmp(bytes, bytes + 1, kPageBytes - 1) == 0;
 }
 
+absl::StatusOr<MemoryUse> GuestMemory::Use() const {
+  const std::span<std::byte> frames(At(0), next_);
+  if (image_ != nullptr) return image_->private_pages.Count(frames);
+  WAXVM_ASSIGN_OR_RETURN(const PrivatePages pages, PrivatePages::Open());
+  return pages.Count(frames);
+}
+
 std::uint64_t GuestMemory::ResidentBytes() const {
   std::vector<unsigned char> resident(next_ / kPageBytes);
   if (resident.empty() || ::mincore(memory_.data(), next_, resident.data()) != 0) return 0;

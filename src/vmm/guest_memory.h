@@ -15,6 +15,7 @@
 #include "src/base/memory_account.h"
 #include "src/kvm/kvm.h"
 #include "src/vmm/memory_image.h"
+#include "src/vmm/private_pages.h"
 
 namespace waxvm::vmm {
 
@@ -87,6 +88,8 @@ class GuestMemory {
   std::vector<bool> ResidentFrames() const;
   bool IsZero(GuestPhysical frame) const;
 
+  /// What the frames take of the host's memory right now, apart from page caches.
+  absl::StatusOr<MemoryUse> Use() const;
   /// Bytes that the host holds for the guest right now.
   std::uint64_t ResidentBytes() const;
   /// The highest ResidentBytes seen, looking now and whenever much was given back.

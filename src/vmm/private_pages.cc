@@ -116,4 +116,28 @@ absl::Status PrivatePages::Read(std::span<std::byte> memory, Visit visit) const 
   return absl::OkStatus();
 }
 
+absl::StatusOr<MemoryUse> PrivatePages::Count(std::span<std::byte> memory) const {
+  constexpr std::uint64_t kPresentOrSwapped = std::uint64_t{3} << 62;
+  MemoryUse use;
+  WAXVM_RETURN_IF_ERROR(
+      ForEachRun(memory, [&](std::uint64_t, std::uint64_t bytes) { use.private_bytes += bytes; }));
+  std::array<std::uint64_t, 1024> entries;
+  const std::uint64_t first = AddressOf(memory) / kPageBytes;
+  const std::uint64_t pages = memory.size() / kPageBytes;
+  for (std::uint64_t done = 0; done < pages;) {
+    const std::size_t wanted = std::min<std::uint64_t>(entries.size(), pages - done);
+    const ssize_t got = ::pread(pagemap_.get(), entries.data(), wanted * sizeof entries[0],
+                                static_cast<off_t>((first + done) * sizeof entries[0]));
+    if (got < static_cast<ssize_t>(sizeof entries[0]))
+      return Internal("/proc/self/pagemap cannot be read");
+    const std::size_t count = static_cast<std::size_t>(got) / sizeof entries[0];
+    use.resident_bytes +=
+        kPageBytes * static_cast<std::uint64_t>(std::count_if(
+                         entries.begin(), entries.begin() + static_cast<std::ptrdiff_t>(count),
+                         [](std::uint64_t entry) { return (entry & kPresentOrSwapped) != 0; }));
+    done += count;
+  }
+  return use;
+}
+
 }  // namespace waxvm::vmm

@@ -13,6 +13,12 @@
 
 namespace waxvm::vmm {
 
+/// Bytes of a mapping that are in this process's page tables, or swapped out.
+struct MemoryUse {
+  std::uint64_t resident_bytes = 0;
+  std::uint64_t private_bytes = 0;  ///< of these, no page of a file
+};
+
 /// Tells which pages of a private file mapping of this process are copies of its own: those that
 /// somebody has written to. Costs time for the page tables of the range.
 /// Thread safety: may be shared between threads.
@@ -26,6 +32,9 @@ class PrivatePages {
   /// kInternal where the kernel does not tell.
   using Visit = absl::FunctionRef<void(std::uint64_t offset, std::uint64_t bytes)>;
   absl::Status ForEachRun(std::span<std::byte> memory, Visit visit) const;
+
+  /// Counts `memory`. Errors: as ForEachRun.
+  absl::StatusOr<MemoryUse> Count(std::span<std::byte> memory) const;
 
  private:
   PrivatePages(UniqueFd pagemap, bool can_scan)

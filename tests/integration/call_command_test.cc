@@ -95,6 +95,23 @@ TEST_P(CallCommand, RepeatPrintsTheTimes) {
   EXPECT_TRUE(run.error.starts_with("waxvm: 100 calls; us each: minimum ")) << run.error;
 }
 
+TEST_P(CallCommand, PoolGivesEachCallAStateOfItsOwn) {
+  const Completed run = Call({"--pool=3", "--repeat=100"}, {"counter"});
+  if (std::string(GetParam()) != "microvm") {
+    EXPECT_EQ(run.exit_code, 125);
+    EXPECT_TRUE(Contains(run.error, "this provider has no snapshots")) << run.error;
+    return;
+  }
+  EXPECT_EQ(run.exit_code, 0) << run.error;
+  EXPECT_EQ(run.output, "1");
+  EXPECT_TRUE(run.error.starts_with("waxvm: 100 calls; us each: minimum ")) << run.error;
+  EXPECT_EQ(Call({"--pool=2", "--repeat=9"}, {"fault"}).exit_code, 2);
+  EXPECT_EQ(Call({"--pool=2", "--repeat=9"}, {"fail", "8 not today"}).exit_code, 1);
+  EXPECT_EQ(Call({"--pool=1", "--wall=100ms"}, {"spin"}).exit_code, 124);
+  const Completed written = Call({"--pool=2", "--repeat=4"}, {"write_output", "line"});
+  EXPECT_TRUE(Contains(written.error, "line")) << written.error;
+}
+
 TEST_P(CallCommand, NeverReadyIs126) {
   const Completed run =
       RunCommand(WaxvmCall(GetParam(), {"--wall=300ms"}, {Guest("spin_musl"), "f"}));
@@ -156,6 +173,7 @@ TEST(CallUsage, WrongUsageIs125) {
                 {{"x", std::string(256, 'f')}, "256 bytes, at most 255"},
                 {{"x", "f", "1", "2"}, "2 are given; put quotes around it"},
                 {{"--repeat=0", "x", "f"}, "at least one call"},
+                {{"--pool=0", "x", "f"}, "1 to 1000 instances"},
                 {{"--report=r", "x", "f"}, "unknown flag --report"},
                 {{"--repaet=2", "x", "f"}, "did you mean --repeat?"}};
   for (const auto& wrong : kCases) {

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+// One call in a pool: the way that costs next to nothing, and the way of a thread without a clone.
+#include "waxvm/pool.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "src/base/status.h"
+#include "src/supervisor/pool_state.h"
+
+namespace waxvm {
+namespace {
+
+// Beyond it a time is for ever; points in time do not overflow.
+constexpr std::chrono::nanoseconds kForEver = std::chrono::hours(24 * 365);
+
+PoolOptions Bounded(PoolOptions options) {
+  options.idle_time = std::min(options.idle_time, kForEver);
+  return options;
+}
+
+}  // namespace
+
+Pool::State::State(Snapshot snapshot, const PoolOptions& options)
+    : snapshot_(std::move(snapshot)),
+      options_(Bounded(options)),
+      next_look_(Clock::now() + options_.idle_time) {}
+
+// Which shelf is this thread's is the thread's to know: it is looked up without a lock, and its
+// entry goes when the thread goes. An identity, not a state that pools would share.
+PoolShelf& Pool::State::ShelfOfThisThread() {
+  thread_local std::vector<std::shared_ptr<PoolShelf>> shelves;
+  for (const std::shared_ptr<PoolShelf>& shelf : shelves)
+    if (shelf->pool.load(std::memory_order_relaxed) == this) return *shelf;
+  std::erase_if(shelves, [](const auto& shelf) { return shelf->pool.load() == nullptr; });
+  shelves.push_back(std::make_shared<PoolShelf>(this));
+  const MutexLock lock(mutex_);
+  shelves_.push_back(shelves.back());
+  // Where threads come, others may have gone.
+  WakeKeeper();
+  return *shelves.back();
+}
+
+absl::StatusOr<std::string> Pool::State::Call(std::string_view function, std::string_view arguments,
+                                              const CallOptions& options) {
+  PoolShelf& shelf = ShelfOfThisThread();
+  std::unique_ptr<Session> session;
+  bool nested = false;
+  {
+    const MutexLock lock(shelf.mutex);
+    nested = shelf.busy++ > 0;
+    session = shelf.TakeNewest();
+    if (session != nullptr) ++shelf.in_use;
+  }
+  if (session == nullptr) return CallNew(shelf, nested, function, arguments, options);
+  return CallIn(shelf, std::move(session), function, arguments, options);
+}
+
+absl::StatusOr<std::string> Pool::State::CallNew(PoolShelf& shelf, bool nested,
+                                                 std::string_view function,
+                                                 std::string_view arguments,
+                                                 const CallOptions& options) {
+  // A limit of 0 or less is for Session to refuse.
+  std::optional<Clock::time_point> deadline;
+  if (options.limits.wall_time && options.limits.wall_time->count() > 0)
+    deadline = Clock::now() + std::min(*options.limits.wall_time, kForEver);
+  absl::StatusOr<std::unique_ptr<Session>> session = Acquire(nested, deadline, options.stop);
+  if (!session.ok()) {
+    Leave(shelf);
+    return std::move(session).status();
+  }
+  {
+    const MutexLock lock(shelf.mutex);
+    ++shelf.in_use;
+  }
+  if (!deadline) return CallIn(shelf, *std::move(session), function, arguments, options);
+  CallOptions rest = options;
+  rest.limits.wall_time = *deadline - Clock::now();
+  if (rest.limits.wall_time->count() > 0)
+    return CallIn(shelf, *std::move(session), function, arguments, rest);
+  PutBack(shelf, *std::move(session), /*called=*/false);
+  return absl::DeadlineExceededError(
+      "the wall time limit of the call passed while an instance was made for it");
+}
+
+// The clone is put back here, before the caller has its result. Another thread cannot do it: a
+// virtual CPU that changes threads costs a grace period of the whole kernel, two wake-ups cost more
+// than the whole call, and until it had come round the next call would have to make a clone. Doing
+// it as the next call begins would cost that call the same time and leave what this one dealt with
+// in memory meanwhile. Making clones and destroying them, which costs ten to a hundred times as
+// much, is the keeper's.
+absl::StatusOr<std::string> Pool::State::CallIn(PoolShelf& shelf, std::unique_ptr<Session> session,
+                                                std::string_view function,
+                                                std::string_view arguments,
+                                                const CallOptions& options) {
+  absl::StatusOr<std::string> result = session->Call(function, arguments, options);
+  bool usable = result.ok() || session->health().ok();
+  if (usable && options_.fresh_state) usable = session->Reset().ok();
+  if (usable) {
+    if (!options_.fresh_state) {
+      // Collected, and nobody can ask for it.
+      session->TakeOutput();
+      session->TakeErrorOutput();
+    }
+    PutBack(shelf, std::move(session), /*called=*/true);
+    return result;
+  }
+  Retire(std::move(session), true);
+  {
+    const MutexLock lock(shelf.mutex);
+    ++shelf.calls;
+    --shelf.in_use;
+  }
+  Leave(shelf);
+  return result;
+}
+
+void Pool::State::PutBack(PoolShelf& shelf, std::unique_ptr<Session> session, bool called) {
+  {
+    const MutexLock lock(shelf.mutex);
+    --shelf.in_use;
+    if (called) ++shelf.calls;
+    if (called && options_.fresh_state) ++shelf.resets;
+    // Who begins to wait announces it first and looks at the shelves then. Under this lock either
+    // it is seen here, or the clone is seen there.
+    if (waiting_.load() == 0) {
+      shelf.idle.push_back(std::move(session));
+      if (--shelf.busy == 0) shelf.left.NotifyAll();
+      return;
+    }
+  }
+  Retire(std::move(session), false);
+  Leave(shelf);
+}
+
+// The last thing of a call: the pool may be gone afterwards.
+void Pool::State::Leave(PoolShelf& shelf) {
+  const MutexLock lock(shelf.mutex);
+  if (--shelf.busy == 0) shelf.left.NotifyAll();
+}
+
+PoolStats Pool::State::stats() const {
+  const MutexLock lock(mutex_);
+  PoolStats stats{.instances = alive_,
+                  .ready = ready_.size(),
+                  .waiting = queue_.size(),
+                  .calls = past_calls_,
+                  .created = created_,
+                  .resets = past_resets_,
+                  .replaced = replaced_};
+  for (const std::shared_ptr<PoolShelf>& shelf : shelves_) {
+    const MutexLock shelf_lock(shelf->mutex);
+    stats.kept += shelf->idle.size();
+    stats.in_use += shelf->in_use;
+    stats.calls += shelf->calls;
+    stats.resets += shelf->resets;
+  }
+  return stats;
+}
+
+absl::StatusOr<std::unique_ptr<Pool>> Pool::Create(Snapshot snapshot, const PoolOptions& options) {
+  if (options.max_instances == 0)
+    return InvalidArgument("a pool with max_instances 0 could serve no call");
+  if (options.min_ready > options.max_instances)
+    return InvalidArgument("min_ready is %d, at most max_instances, which is %d", options.min_ready,
+                           options.max_instances);
+  if (options.idle_time.count() <= 0)
+    return InvalidArgument("idle_time is %d ns; it must be more than 0", options.idle_time.count());
+  auto state = std::make_unique<State>(std::move(snapshot), options);
+  WAXVM_RETURN_IF_ERROR(state->Start());
+  return std::unique_ptr<Pool>(new Pool(std::move(state)));
+}
+
+Pool::Pool(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Pool::~Pool() = default;
+
+absl::StatusOr<std::string> Pool::Call(std::string_view function, std::string_view arguments,
+                                       const CallOptions& options) {
+  return state_->Call(function, arguments, options);
+}
+
+void Pool::Trim() { state_->Trim(); }
+
+PoolStats Pool::stats() const { return state_->stats(); }
+
+absl::StatusOr<PoolMemory> Pool::MeasureMemory() const { return state_->MeasureMemory(); }
+
+}  // namespace waxvm
