@@ -178,9 +178,6 @@ TEST_F(PooledMicroVms, SoakLeavesNothing) {
     EXPECT_EQ(stats.calls, static_cast<std::uint64_t>(calls - soak.never_began));
     EXPECT_EQ(stats.replaced,
               static_cast<std::uint64_t>(calls - soak.visits - soak.never_began - soak.too_late));
-    if (instances > kThreads) {
-      EXPECT_EQ(soak.never_began, 0);
-    }
     EXPECT_EQ(stats.in_use + stats.waiting, 0u);
     EXPECT_LE(stats.instances, instances);
     EXPECT_TRUE(Soon([&] { return pool_->stats().kept == 0; })) << "their threads are gone";
