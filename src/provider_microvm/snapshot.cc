@@ -71,8 +71,7 @@ absl::Status MicroVmInstance::Reset() {
 std::optional<InstanceMemory> MicroVmInstance::memory() const {
   const absl::StatusOr<vmm::MemoryUse> use = machine_->memory().Use();
   if (!use.ok()) return std::nullopt;
-  return InstanceMemory{.resident_bytes = use->resident_bytes,
-                        .private_bytes = use->private_bytes};
+  return InstanceMemory{.resident_bytes = use->resident_bytes, .private_bytes = use->private_bytes};
 }
 
 absl::Status MicroVmInstance::RestartLimits(const CallLimits& limits) {
