@@ -159,6 +159,20 @@ TEST_P(Snapshots, ResetAfterMemoryAlone) {
   EXPECT_EQ(clone->usage().vm_exits, 0u);
 }
 
+TEST_P(Snapshots, ResetUndoesProtectionKeys) {
+  ASSERT_NO_FATAL_FAILURE(Take());
+  const std::string first = Tell(*Clone(), "k5");
+  if (first == "fault") GTEST_SKIP() << "programs have no protection keys here";
+  const auto clone = Clone();
+  ASSERT_TRUE(clone);
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_EQ(Tell(*clone, "k6"), first) << round;
+    EXPECT_EQ(Tell(*clone, "k7"), "6");
+    ASSERT_TRUE(clone->Reset().ok());
+  }
+  EXPECT_EQ(Tell(*Clone(), "k1"), first);
+}
+
 TEST_P(Snapshots, RandomnessIsNotRepeated) {
   ASSERT_NO_FATAL_FAILURE(Take());
   std::set<std::string> seen;

@@ -7,6 +7,8 @@
  *   f N  makes the file /tmp/kept; 0: is it there?   s 0  how many handlers there are; 1: one more
  *   r 0  eight random bytes                          o N  opens N pipes
  *   p N  maps N pages anew, gives 1 if they were 0   t 0  the time in nanoseconds
+ *   k N  puts N into the register of protection keys (some of those that harm nobody here) and
+ *        gives what was there; a fault where the machine has none
  *   z 0  writes through the null pointer             w 0  spins for ever
  */
 #include <fcntl.h>
@@ -89,6 +91,12 @@ static long obey(char letter, long n) {
       struct timespec now;
       clock_gettime(CLOCK_MONOTONIC, &now);
       return now.tv_sec * 1000000000L + now.tv_nsec;
+    }
+    case 'k': {
+      unsigned before, rest;
+      __asm__ volatile(".byte 0x0f, 0x01, 0xee" : "=a"(before), "=d"(rest) : "c"(0));
+      __asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"((unsigned)n << 4), "c"(0), "d"(0));
+      return before >> 4;
     }
     case 'z':
       *(volatile int*)NULL = 1;
