@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "buffer.h"
 #include "waxvm/abi/host_call.h"
@@ -30,6 +31,30 @@ void waxvm_channel_release_(void) {
     waxvm_syscall4_(CALL_FUTEX, (long)&channel_lock, 129 /* FUTEX_WAKE_PRIVATE */, 1, 0);
 }
 
+static unsigned long find_entry(void) {
+  static _Atomic unsigned long known = 1; /* 1: not looked up yet */
+  unsigned long entry = atomic_load_explicit(&known, memory_order_relaxed);
+  if (entry == 1) {
+    entry = getauxval(WAXVM_HOST_CALL_AUXV_ENTRY);
+    atomic_store_explicit(&known, entry, memory_order_relaxed);
+  }
+  return entry;
+}
+
+/* What `syscall` does, without its detour. */
+static long enter(unsigned long entry, struct waxvm_host_call* call) {
+  register unsigned long target __asm__("rbx") = entry;
+  long result;
+  __asm__ volatile(
+      "lea 1f(%%rip), %%rcx\n\t"
+      "jmp *%[target]\n"
+      "1:"
+      : "=a"(result)
+      : "a"(WAXVM_HOST_CALL_NUMBER), "D"(call), [target] "r"(target)
+      : "rcx", "r11", "memory", "cc");
+  return result;
+}
+
 long waxvm_channel_call_(struct waxvm_host_call* call, const char* name, size_t name_bytes,
                          const void* request, size_t request_bytes, void* reply,
                          size_t reply_capacity) {
@@ -41,7 +66,8 @@ long waxvm_channel_call_(struct waxvm_host_call* call, const char* name, size_t 
   call->request_bytes = request_bytes;
   call->reply = (uint64_t)(uintptr_t)reply;
   call->reply_capacity = reply_capacity;
-  return waxvm_host_call(call);
+  const unsigned long entry = find_entry();
+  return entry != 0 ? enter(entry, call) : waxvm_host_call(call);
 }
 
 /*

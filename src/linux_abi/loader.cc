@@ -16,6 +16,7 @@
 #include "src/image/program_rep.h"
 #include "src/linux_abi/segments.h"
 #include "src/linux_abi/vfs/file_system.h"
+#include "waxvm/abi/host_call.h"
 
 namespace waxvm::linux_abi {
 namespace {
@@ -175,6 +176,8 @@ absl::Status BuildStack(const InstanceSpec& spec, const CpuFeatures& features, s
       {kMinimumSignalStack, features.minimum_signal_stack_bytes},
   };
   if (features.vdso_address) auxiliary.emplace_back(AT_SYSINFO_EHDR, *features.vdso_address);
+  if (features.host_call_entry)
+    auxiliary.emplace_back(WAXVM_HOST_CALL_AUXV_ENTRY, *features.host_call_entry);
   auxiliary.emplace_back(AT_NULL, 0);
   const std::size_t first_auxiliary = words.size();
   for (const auto& [type, value] : auxiliary) {

@@ -72,6 +72,7 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
   linux_abi::CpuFeatures features = FeaturesOf(self.host_->traits);
   if (const std::uint64_t vdso = self.machine_->vdso_address(); vdso != 0)
     features.vdso_address = vdso;
+  features.host_call_entry = self.machine_->system_call_entry();
   self.pages_ = std::make_unique<MachinePages>(*self.machine_);
   WAXVM_ASSIGN_OR_RETURN(self.process_, linux_abi::Process::Create(self.spec_, *self.pages_, self,
                                                                    self.account_, features));

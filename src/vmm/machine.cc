@@ -282,6 +282,11 @@ absl::Status Machine::MapVdso() {
   return absl::OkStatus();
 }
 
+std::optional<std::uint64_t> Machine::system_call_entry() const {
+  if (traits_.kind != VmKind::kParavirtual) return std::nullopt;
+  return kStubAddress + StubOffset(waxvm_stub_syscall_paravirtual);
+}
+
 std::uint64_t Machine::vdso_address() const {
   return vdso_data_frame_ ? WAXVM_VDSO_IMAGE_ADDRESS : 0;
 }

@@ -165,6 +165,10 @@ class Machine {
   /// thread runs). Costs one store. A number or a value that the table cannot hold is ignored.
   void SetFixedAnswer(std::uint32_t number, std::int32_t value);
 
+  /// What ring 3 may jump to instead of `syscall`, with the way back in rcx: where `syscall` stays
+  /// in ring 3 anyway, after a detour through the hypervisor. Empty elsewhere.
+  std::optional<std::uint64_t> system_call_entry() const;
+
   /// Where the vDSO's ELF header lies, for AT_SYSINFO_EHDR; 0: there is none.
   std::uint64_t vdso_address() const;
   /// The clock that this machine's vDSO shows, to be read by system calls as well; `host` itself
