@@ -31,6 +31,11 @@ class MemoryAccount {
   std::uint64_t used_bytes() const { return used_bytes_; }
   std::uint64_t peak_bytes() const { return peak_bytes_; }
   std::uint64_t free_bytes() const { return limit_bytes_ - used_bytes_; }
+  /// Forgets what was held at most, and what was refused.
+  void RestartPeak() {
+    peak_bytes_ = used_bytes_;
+    refused_ = false;
+  }
   /// True if a charge was refused since the last call.
   bool TakeRefused() { return std::exchange(refused_, false); }
 

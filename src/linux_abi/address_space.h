@@ -143,6 +143,9 @@ class AddressSpace {
   /// is refused.
   bool LoadImage(const Image& image);
 
+  /// How much was made present around the last faults is forgotten.
+  void ForgetWindows();
+
   /// brk: moves the end of the heap, which starts where SetHeapStart said; returns the end.
   void SetHeapStart(std::uint64_t address);
   std::uint64_t MoveHeapEnd(std::uint64_t address);

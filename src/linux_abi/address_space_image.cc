@@ -45,4 +45,8 @@ bool AddressSpace::LoadImage(const Image& image) {
   return true;
 }
 
+void AddressSpace::ForgetWindows() {
+  for (auto& [start, area] : areas_) area.fault_around = area.window_start = area.window_end = 0;
+}
+
 }  // namespace waxvm::linux_abi

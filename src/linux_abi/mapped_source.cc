@@ -5,12 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
+#include "absl/strings/str_format.h"
 #include "src/image/program_rep.h"
 
 namespace waxvm::linux_abi {
@@ -59,7 +58,8 @@ std::int64_t FileSource::Size() const {
 }
 
 std::shared_ptr<MappedSource> DescriptorSource::Duplicate(int file, const MappedSource& of) {
-  UniqueFd copy(::fcntl(file, F_DUPFD_CLOEXEC, 0));
+  // An open file of its own: a lock that the program holds goes with the program's.
+  UniqueFd copy(::open(absl::StrFormat("/proc/self/fd/%d", file).c_str(), O_RDONLY | O_CLOEXEC));
   if (!copy) return nullptr;
   return std::make_shared<DescriptorSource>(std::move(copy), of.identity(), of.path());
 }

@@ -34,6 +34,7 @@ absl::StatusOr<std::vector<DescriptorImage>> ImageOf(const FdTable& files) {
       image.same_as = first->second;
     } else if (const std::optional<int> stream = files.StreamOf(file)) {
       image.stream = stream;
+      image.flags = file->flags();
     } else if (path.ok() && file->Stat(status) == 0 && S_ISCHR(status.st_mode)) {
       image.device = *path;
       image.flags = file->flags();
@@ -57,6 +58,7 @@ absl::Status OpenDescriptors(const std::vector<DescriptorImage>& images, FileSys
       file = files.Share(*image.same_as);
     } else if (image.stream) {
       file = streams.at(static_cast<std::size_t>(*image.stream));
+      file->SetStatusFlags(image.flags);
     } else {
       auto opened = file_system.Open(file_system.root(), image.device, image.flags, 0);
       if (opened.ok()) file = *std::move(opened);
@@ -133,7 +135,10 @@ absl::StatusOr<std::unique_ptr<Process>> Process::CreateFrom(const ProcessImage&
 
 void Process::RestoreHostCall(const ProcessImage& image) {
   pending_host_call_ = true;
+  host_call_charge_.Reset();
   host_call_address_ = image.host_call_address;
+  memory_.ForgetWindows();
+  scheduler_.ForgetPast();
   changed_ = false;
 }
 

@@ -266,6 +266,11 @@ void Scheduler::ArmInterrupt(nanoseconds now) {
   process_.host().InterruptAt(when);
 }
 
+void Scheduler::Rearm() {
+  if (!runnable_.empty() || !sleepers_.empty() || process_.timers().Next())
+    ArmInterrupt(process_.host().Now());
+}
+
 void Scheduler::Reschedule() {
   const bool movable = live_ == nullptr || process_.host().AtUserMode();
   nanoseconds now = process_.host().Now();

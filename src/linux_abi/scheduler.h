@@ -59,6 +59,15 @@ class Scheduler {
   /// fault of the live thread. Waits on the host while nobody can run.
   void Reschedule();
 
+  /// Before the vCPU runs again after a time in which nobody looked: threads take turns and timers
+  /// run out as before.
+  void Rearm();
+  /// What is left of turns that were taken is forgotten; one thread, which runs.
+  void ForgetPast() {
+    slice_end_.reset();
+    changed_ = in_vain_ = false;
+  }
+
   /// CPU time of a thread.
   std::chrono::nanoseconds CpuTime(const Thread& thread) const;
 

@@ -52,6 +52,7 @@ auto MachineAnswers() {
 MicroVmInstance::MicroVmInstance(std::shared_ptr<const HostSystem> host, const InstanceSpec& spec)
     : host_(std::move(host)),
       spec_(spec),
+      granted_clock_(spec.clock),
       account_(spec.limits.memory_bytes.value_or(kDefaultMemoryBytes)),
       output_(spec.limits.output_bytes, spec.output),
       cpu_limit_(spec.limits.cpu_time) {}
@@ -83,7 +84,7 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
 
 void MicroVmInstance::ShareClock() {
   if (!HasVdso()) return;
-  spec_.clock = machine_->MakeGuestClock(spec_.clock, [gate = spec_.gate] {
+  spec_.clock = machine_->MakeGuestClock(granted_clock_, [gate = spec_.gate] {
     return gate->Check({.resource = Resource::kClock, .name = "clock"}).ok();
   });
 }
@@ -105,6 +106,7 @@ absl::StatusOr<Event> MicroVmInstance::Resume() {
     in_resume_ = false;
     kick_->Leave();
   };
+  process_->scheduler().Rearm();
   if (signal_mask_ != kick_->run_mask()) {
     WAXVM_RETURN_IF_ERROR(machine_->SetSignalMask(kick_->run_mask()));
     signal_mask_ = kick_->run_mask();
@@ -144,6 +146,7 @@ absl::StatusOr<Event> MicroVmInstance::RunUntilEvent() {
 }
 
 std::optional<Event> MicroVmInstance::ServeSystemCall() {
+  fault_repeats_ = 0;
   const kvm_regs& registers = machine_->general();
   const std::optional<std::int64_t> result = process_->Dispatch(
       registers.rax,

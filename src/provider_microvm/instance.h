@@ -88,10 +88,12 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   bool MeasuresCpuTime() const;
   nanoseconds CpuClock() const;
   std::uint64_t HostHeldBytes() const;
+  absl::Status PutBack();
   bool IsRepeating(const vmm::Exit& exit);
 
   const std::shared_ptr<const HostSystem> host_;
   InstanceSpec spec_;  ///< as asked for, but that the clock is the vDSO's where there is one
+  const std::shared_ptr<ClockSource> granted_clock_;
   MemoryAccount account_;
   OutputLimiter output_;
   absl::Status output_status_;
@@ -100,6 +102,7 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   std::unique_ptr<MachinePages> pages_;
   std::unique_ptr<linux_abi::Process> process_;
   std::shared_ptr<const MicroVmSnapshot> snapshot_;  ///< what it was made from, if anything
+  std::uint64_t mapped_bytes_ = 0;                   ///< of the process in it
 
   std::optional<vmm::Kick::Clock::time_point> deadline_;
   std::optional<std::uint64_t> signal_mask_;

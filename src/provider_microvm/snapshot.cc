@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "src/base/status.h"
+#include "src/base/strings.h"
 #include "src/provider_microvm/instance.h"
 
 namespace waxvm::microvm {
@@ -41,6 +42,7 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Clone(
       self.process_, linux_abi::Process::CreateFrom(snapshot->process(), self.spec_, *self.pages_,
                                                     self, self.account_));
   self.started_ = true;
+  self.mapped_bytes_ = self.process_->memory().mapped_bytes();
   self.snapshot_ = std::move(snapshot);
   return instance;
 }
@@ -48,23 +50,35 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Clone(
 absl::Status MicroVmInstance::Reset() {
   if (snapshot_ == nullptr) return FailedPrecondition("the instance was not made from a snapshot");
   if (finished_) return FailedPrecondition("the instance has ended already");
-  const bool changed = process_->changed();
-  // Its mappings are taken away in memory that is put back afterwards.
-  if (changed) process_.reset();
   finished_ = true;  // until all of it is done
-  WAXVM_RETURN_IF_ERROR(machine_->Restore(snapshot_->machine()));
-  if (changed) {
-    WAXVM_ASSIGN_OR_RETURN(process_, linux_abi::Process::CreateFrom(snapshot_->process(), spec_,
-                                                                    *pages_, *this, account_));
-  } else {
-    process_->RestoreHostCall(snapshot_->process());
-  }
+  if (const absl::Status done = PutBack(); !done.ok())
+    return Internal("the instance cannot be put back: %s", ToStd(done.message()));
   finished_ = false;
   output_.Restart();
+  account_.RestartPeak();
   exits_before_ = machine_->exits();
   cpu_before_ = cpu_limit_from_ = nanoseconds(0);
   cpu_limit_.reset();
   deadline_.reset();
+  fault_repeats_ = 0;
+  last_fault_address_ = last_fault_rip_ = 0;
+  return absl::OkStatus();
+}
+
+absl::Status MicroVmInstance::PutBack() {
+  // A stack that has grown is a mapping that has changed, without a call.
+  const bool changed = process_->changed() || process_->memory().mapped_bytes() != mapped_bytes_;
+  // Its mappings are taken away in memory that is put back afterwards.
+  if (changed) process_.reset();
+  if (process_ != nullptr) process_->ReleaseHostCall();
+  WAXVM_RETURN_IF_ERROR(machine_->Restore(snapshot_->machine()));
+  ShareClock();  // on a page that is empty again
+  if (process_ != nullptr) {
+    process_->RestoreHostCall(snapshot_->process());
+    return absl::OkStatus();
+  }
+  WAXVM_ASSIGN_OR_RETURN(process_, linux_abi::Process::CreateFrom(snapshot_->process(), spec_,
+                                                                  *pages_, *this, account_));
   return absl::OkStatus();
 }
 

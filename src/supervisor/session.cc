@@ -296,6 +296,7 @@ std::string Session::TakeOutput() { return std::exchange(state_->host.output(), 
 std::string Session::TakeErrorOutput() { return std::exchange(state_->host.error_output(), {}); }
 
 absl::StatusOr<std::unique_ptr<Session>> Snapshot::Clone() const {
+  if (state_ == nullptr) return FailedPrecondition("the snapshot was moved from");
   auto state = std::make_unique<Session::State>(state_->origin);
   InstanceSpec spec = state_->origin->spec;
   spec.limits.wall_time.reset();
@@ -309,6 +310,8 @@ absl::StatusOr<std::unique_ptr<Session>> Snapshot::Clone() const {
   return std::unique_ptr<Session>(new Session(std::move(state)));
 }
 
-std::uint64_t Snapshot::memory_bytes() const { return state_->instance->memory_bytes(); }
+std::uint64_t Snapshot::memory_bytes() const {
+  return state_ != nullptr ? state_->instance->memory_bytes() : 0;
+}
 
 }  // namespace waxvm

@@ -133,7 +133,7 @@ absl::StatusOr<bool> GuestMemory::Restore(std::span<const GuestPhysical> tables)
           kept += bytes;
           std::memcpy(At(offset), image_->mapping.data() + offset, bytes);
         } else {
-          ::madvise(At(offset), bytes, MADV_DONTNEED);
+          Discard(offset, bytes);
         }
       }));
   if (next_ > image_->bytes) ::madvise(At(image_->bytes), next_ - image_->bytes, MADV_DONTNEED);
@@ -142,6 +142,7 @@ absl::StatusOr<bool> GuestMemory::Restore(std::span<const GuestPhysical> tables)
   if (free_large_ != image_->free_large) free_large_ = image_->free_large;
   Release(charged_bytes_);
   if (!Charge(image_->charged_bytes)) return Internal("the memory of the snapshot does not fit");
+  peak_resident_bytes_ = 0;
   return tables_changed;
 }
 
@@ -149,9 +150,24 @@ bool GuestMemory::AddSlot(std::uint64_t bytes) {
   if (bytes == 0 ||
       !vm_->SetMemory(slot_count_, slots_end_, {memory_.data() + slots_end_, bytes}).ok())
     return false;
-  ++slot_count_;
+  if (slot_count_++ == 0) first_slot_bytes_ = bytes;
   slots_end_ += bytes;
   return true;
+}
+
+// Deleting any slot drops all shadow tables. Spec: Linux kvm_arch_flush_shadow_memslot().
+bool GuestMemory::ForgetShadows() {
+  return vm_->SetMemory(0, 0, {memory_.data(), 0}).ok() &&
+         vm_->SetMemory(0, 0, {memory_.data(), first_slot_bytes_}).ok();
+}
+
+void GuestMemory::Discard(GuestPhysical start, std::uint64_t bytes) {
+  if (::madvise(At(start), bytes, MADV_DONTNEED) == 0) return;
+  // Memory that the embedder has locked (mlockall) is not taken back.
+  const std::uint64_t of_image = start < image_end() ? std::min(bytes, image_end() - start) : 0;
+  if (of_image != 0) std::memcpy(At(start), image_->mapping.data() + start, of_image);
+  std::memset(At(start + of_image), 0, bytes - of_image);
+  DropMappings(start, bytes);
 }
 
 bool GuestMemory::Grow(std::uint64_t end) {
@@ -225,7 +241,7 @@ std::optional<GuestPhysical> GuestMemory::AllocateLargeFrame() {
 
 void GuestMemory::FreeFrames(GuestPhysical first, std::uint64_t count) {
   if (count >= kPeakSampleFrames) PeakResidentBytes();
-  ::madvise(At(first), count * kPageBytes, MADV_DONTNEED);
+  Discard(first, count * kPageBytes);
   // Last first: they are taken from the end, and neighbours in memory are cheaper to fill.
   for (std::uint64_t i = count; i-- > 0;) free_small_.push_back(first + i * kPageBytes);
   Release(count * kPageBytes);
@@ -233,7 +249,7 @@ void GuestMemory::FreeFrames(GuestPhysical first, std::uint64_t count) {
 
 void GuestMemory::FreeLargeFrame(GuestPhysical frame) {
   PeakResidentBytes();
-  ::madvise(At(frame), kLargePageBytes, MADV_DONTNEED);
+  Discard(frame, kLargePageBytes);
   free_large_.push_back(frame);
   Release(kLargePageBytes);
 }
@@ -250,8 +266,11 @@ void GuestMemory::Touch(std::span<std::byte> run) {
 void GuestMemory::DropMappings(GuestPhysical start, std::uint64_t bytes) {
   // Adding a right and taking it away again makes the kernel tell KVM that the range changed,
   // while no access of another vCPU can fail in between (as it could with PROT_NONE).
-  ::mprotect(At(start), bytes, PROT_READ | PROT_WRITE | PROT_EXEC);
-  ::mprotect(At(start), bytes, PROT_READ | PROT_WRITE);
+  if (::mprotect(At(start), bytes, PROT_READ | PROT_WRITE | PROT_EXEC) == 0 &&
+      ::mprotect(At(start), bytes, PROT_READ | PROT_WRITE) == 0)
+    return;
+  // A host that lets nobody make memory executable.
+  ForgetShadows();
 }
 
 void GuestMemory::Read(GuestPhysical frame, std::span<std::byte> to) const {

@@ -68,6 +68,10 @@ class GuestMemory {
   void FreeFrames(GuestPhysical first, std::uint64_t count);
   void FreeLargeFrame(GuestPhysical frame);
 
+  /// Makes the hypervisor forget every table that it made of the guest's page tables. False when it
+  /// cannot: the machine must not run any more.
+  bool ForgetShadows();
+
   /// Makes the hypervisor forget how it maps the host pages of a range, so that the next guest
   /// access consults the guest's page tables again. Contents stay.
   void DropMappings(GuestPhysical start, std::uint64_t bytes);
@@ -105,6 +109,8 @@ class GuestMemory {
   static absl::StatusOr<std::unique_ptr<GuestMemory>> Reserve(const kvm::Vm& vm,
                                                               MemoryAccount& account);
   bool AddSlot(std::uint64_t bytes);
+  /// The host takes its pages back: what is there is zero, or the image's, from now on.
+  void Discard(GuestPhysical start, std::uint64_t bytes);
   bool Grow(std::uint64_t end);
   /// Frames of the image are given back with its bytes still in them.
   GuestPhysical Cleared(GuestPhysical frame, std::uint64_t bytes);
@@ -117,6 +123,7 @@ class GuestMemory {
   Mapping memory_;
   std::uint64_t slots_end_ = 0;  ///< guest-physical end of the slots made so far
   std::uint32_t slot_count_ = 0;
+  std::uint64_t first_slot_bytes_ = 0;
   std::uint64_t next_ = 0;  ///< first frame never handed out
   std::vector<GuestPhysical> free_small_;
   std::vector<GuestPhysical> free_large_;

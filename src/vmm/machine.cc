@@ -241,7 +241,12 @@ absl::Status Machine::LoadImageState(const MachineImage& image) {
 
 absl::Status Machine::Restore(const MachineImage& image) {
   WAXVM_ASSIGN_OR_RETURN(const bool tables_changed, memory_->Restore(image.tables));
+  // A frame that was a table and is none any more will be one again, for other addresses: a
+  // hypervisor that shadows tables finds what it made of it then, still linked where it was.
+  const bool links_changed = pages_.tables().size() != image.tables.size();
   pages_.Restored(image.tables, tables_changed);
+  if (links_changed && !memory_->ForgetShadows())
+    return Internal("the hypervisor does not take its memory back");
   return LoadImageState(image);
 }
 

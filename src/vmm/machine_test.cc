@@ -187,5 +187,36 @@ TEST_F(MachineTest, WithoutAnInterruptTableTheMachineShutsDown) {
       << static_cast<int>(exit.kind);
 }
 
+// The frame of a table that came after the image is a table for other addresses next time: what a
+// hypervisor has made of it must be linked nowhere any more.
+TEST_F(MachineTest, RestoreForgetsTablesThatCameLater) {
+  constexpr GuestVirtual kOther = 2 * kData;
+  ASSERT_TRUE(IsDone(Run(Code().Done())));
+  const auto image = machine_->TakeImage();
+  ASSERT_TRUE(image.ok()) << image.status();
+  account_.emplace(kMemoryBytes);
+  auto clone = Machine::CreateFrom(*system_, traits_, *account_, **image);
+  ASSERT_TRUE(clone.ok()) << clone.status();
+  machine_ = *std::move(clone);
+  for (int round = 0; round < 4; ++round) {
+    const GuestVirtual one = round % 2 == 0 ? kData : kOther;
+    const GuestVirtual two = round % 2 == 0 ? kOther : kData;
+    EXPECT_FALSE(Load(one)) << round;
+    ASSERT_TRUE(pages().Populate(one, kPageBytes, kReadWrite));
+    EXPECT_TRUE(CanStore(one, 1111));
+    ASSERT_TRUE(machine_->Restore(**image).ok());
+    EXPECT_FALSE(Load(one)) << round;
+    ASSERT_TRUE(machine_->Restore(**image).ok());
+    ASSERT_TRUE(pages().Populate(two, kPageBytes, kReadWrite));
+    EXPECT_TRUE(CanStore(two, 2222));
+    EXPECT_FALSE(Load(one)) << round << ": it is not mapped";
+    ASSERT_TRUE(pages().Populate(one, kPageBytes, kReadWrite));
+    EXPECT_EQ(Load(one), 0u) << round;
+    EXPECT_TRUE(CanStore(one, 3333));
+    EXPECT_EQ(Load(two), 2222u) << round;
+    ASSERT_TRUE(machine_->Restore(**image).ok());
+  }
+}
+
 }  // namespace
 }  // namespace waxvm::vmm

@@ -22,6 +22,9 @@ constexpr std::uint64_t kOwned = 1 << 9;
 // Ignored by hardware: the frame is a SharedFrame, which outlives the entry. An entry with neither
 // bit is the machine's own; no method for the guest's pages touches it.
 constexpr std::uint64_t kShared = 1 << 10;
+// Ignored by hardware: the page got its first bytes from elsewhere, so that zero is not what is
+// found where it is made again.
+constexpr std::uint64_t kFilled = 1 << 11;
 constexpr std::uint64_t kOwnership = kOwned | kShared;
 constexpr std::uint64_t kNoExecute = std::uint64_t{1} << 63;
 constexpr std::uint64_t kFrameMask = 0x000ffffffffff000;
@@ -248,7 +251,7 @@ void PageTable::Protect(GuestVirtual address, std::uint64_t bytes, PageAccess ac
   const std::uint64_t flags = FlagsOf(access);
   Revoke revoke(*this);
   ForEachLeaf(address, bytes, [&](GuestVirtual, std::uint64_t& entry, std::uint64_t size) {
-    revoke.Change(entry, (entry & (kFrameMask | kLarge | kOwnership)) | flags, size);
+    revoke.Change(entry, (entry & (kFrameMask | kLarge | kOwnership | kFilled)) | flags, size);
   });
 }
 
@@ -268,7 +271,8 @@ std::uint64_t PageTable::ReclaimUntouched() {
   std::uint64_t gained = 0;
   Revoke revoke(*this);
   ForEachLeaf(0, kUserHalfBytes, [&](GuestVirtual, std::uint64_t& entry, std::uint64_t size) {
-    if ((entry & kOwned) == 0) return;  // a shared frame is not this entry's to give
+    // A shared frame is not this entry's to give, and a file's page would be read again.
+    if ((entry & kOwned) == 0 || (entry & kFilled) != 0) return;
     const GuestPhysical first = entry & kFrameMask;
     for (std::uint64_t offset = 0; offset < size; offset += kPageBytes)
       if (!is_zero(first + offset)) return;
@@ -340,6 +344,8 @@ std::size_t PageTable::CopyFrom(GuestVirtual address, std::span<std::byte> to) c
 }
 
 std::int64_t PageTable::Fill(GuestVirtual address, std::uint64_t bytes, Reader read) {
+  ForEachLeaf(address, bytes,
+              [](GuestVirtual, std::uint64_t& entry, std::uint64_t) { entry |= kFilled; });
   std::uint64_t done = 0;
   std::span<std::byte> run;
   while (done < bytes) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/vmm/page_table.h"
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -203,6 +204,23 @@ TEST_F(PageTableTest, OnlyUntouchedPagesAreReclaimed) {
   EXPECT_FALSE(Load(kData)) << "absent again";
   ASSERT_TRUE(pages().Populate(kData, kPageBytes, kReadWrite));
   EXPECT_EQ(Load(kData), 0u);
+}
+
+// What is read again where it is touched again would not be what the program left there.
+TEST_F(PageTableTest, PagesOfZeroesAreReclaimedUnlessTheyWereFilled) {
+  constexpr GuestVirtual kFile = kData + 2 * kPageBytes;
+  ASSERT_TRUE(pages().Populate(kData, 4 * kPageBytes, kReadWrite));
+  ASSERT_TRUE(CanStore(kData, 0)) << "touched, and zero";
+  const auto zeroes = [](std::span<std::byte> piece, std::uint64_t) {
+    std::ranges::fill(piece, std::byte{0});
+    return static_cast<std::int64_t>(piece.size());
+  };
+  EXPECT_EQ(pages().Fill(kFile, 2 * kPageBytes, zeroes), std::int64_t{2 * kPageBytes});
+  pages().Protect(kFile, kPageBytes, kReadOnly);
+  pages().ReclaimUntouched();
+  EXPECT_FALSE(pages().IsPresent(kData));
+  EXPECT_TRUE(pages().IsPresent(kFile)) << "whatever its rights";
+  EXPECT_TRUE(pages().IsPresent(kFile + kPageBytes));
 }
 
 TEST_F(PageTableTest, CopiesStopAtTheFirstAbsentPage) {

@@ -159,6 +159,18 @@ TEST_P(Snapshots, ResetAfterMemoryAlone) {
   EXPECT_EQ(clone->usage().vm_exits, 0u);
 }
 
+// The same page fault in every call is no guest that faults for ever.
+TEST_P(Snapshots, ResetAfterTheSameFaultOftenEnough) {
+  ASSERT_NO_FATAL_FAILURE(Take());
+  const auto clone = Clone();
+  ASSERT_TRUE(clone);
+  for (int round = 0; round < 250; ++round) {
+    ASSERT_EQ(Tell(*clone, round % 2 == 0 ? "u1" : "u60"), "0") << round;
+    ASSERT_EQ(Tell(*clone, "u0"), "7");
+    ASSERT_TRUE(clone->Reset().ok());
+  }
+}
+
 TEST_P(Snapshots, ResetUndoesProtectionKeys) {
   ASSERT_NO_FATAL_FAILURE(Take());
   const std::string first = Tell(*Clone(), "k5");

@@ -9,6 +9,7 @@
  *   p N  maps N pages anew, gives 1 if they were 0   t 0  the time in nanoseconds
  *   k N  puts N into the register of protection keys (some of those that harm nobody here) and
  *        gives what was there; a fault where the machine has none
+ *   u N  writes to N pages that nothing has touched, gives what was in the first
  *   z 0  writes through the null pointer             w 0  spins for ever
  */
 #include <fcntl.h>
@@ -26,6 +27,7 @@
 enum { kPages = 1024 };
 static unsigned char pages[kPages * 4096] = {1};
 static long counter;
+static unsigned char untouched[64 * 4096];
 
 static long call(const char* name, const void* request, size_t bytes, char* reply, size_t room) {
   struct waxvm_host_call c = {
@@ -98,6 +100,10 @@ static long obey(char letter, long n) {
       __asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"((unsigned)n << 4), "c"(0), "d"(0));
       return before >> 4;
     }
+    case 'u':
+      result = untouched[5000];
+      for (long i = 1; i <= n && i < 64; ++i) untouched[i * 4096 + 904] = 7;
+      return result;
     case 'z':
       *(volatile int*)NULL = 1;
       return 0;
