@@ -21,7 +21,8 @@ struct CpuFeatures {
   std::uint64_t hwcap2 = 0;  ///< AT_HWCAP2
   /// Where an ELF image of the vDSO is mapped, AT_SYSINFO_EHDR; empty: there is none.
   std::optional<std::uint64_t> vdso_address;
-  /// Where a host call can be entered without `syscall`, WAXVM_HOST_CALL_AUXV_ENTRY; empty: nowhere.
+  /// Where a host call can be entered without `syscall`, WAXVM_HOST_CALL_AUXV_ENTRY; empty:
+  /// nowhere.
   std::optional<std::uint64_t> host_call_entry;
   /// The smallest alternate signal stack that holds a frame, AT_MINSIGSTKSZ.
   std::uint64_t minimum_signal_stack_bytes = 4096;
