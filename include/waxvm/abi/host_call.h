@@ -22,8 +22,8 @@ extern "C" {
 /* "WX" 0x5758 with bit 30 set: outside of every range Linux hands out. */
 #define WAXVM_HOST_CALL_NUMBER 0x40005758L
 #define WAXVM_HOST_CALL_FD 255
-/* An entry of the auxiliary vector ("WX", 1), where `syscall` makes a detour: the address to jump to
- * instead, with every register as for `syscall` and the address to come back to in rcx. */
+/* An entry of the auxiliary vector ("WX", 1), where `syscall` makes a detour: the address to jump
+ * to instead, with every register as for `syscall` and the address to come back to in rcx. */
 #define WAXVM_HOST_CALL_AUXV_ENTRY 0x57580001UL
 
 #define WAXVM_HOST_CALL_MAX_NAME 255u
