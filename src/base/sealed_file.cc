@@ -42,9 +42,16 @@ absl::Status WriteAll(int fd, std::span<const std::byte> bytes) {
 }
 
 absl::Status SealFile(int fd) {
-  if (::fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0)
-    return ErrnoStatus(errno, "cannot seal a file in memory");
-  return absl::OkStatus();
+  // A page that the kernel is moving at this moment counts as one that somebody may write to;
+  // nobody keeps it for long.
+  constexpr int kTries = 200;
+  for (int tries = 1;; ++tries) {
+    if (::fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0)
+      return absl::OkStatus();
+    if (errno != EBUSY || tries == kTries)
+      return ErrnoStatus(errno, "cannot seal a file in memory");
+    ::usleep(1000);
+  }
 }
 
 absl::StatusOr<UniqueFd> NewSealedFile(const char* name, Executable executable,
