@@ -83,7 +83,7 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   std::optional<Event> Ended();
   bool OverWallTime() const;
   bool OverCpuTime();
-  /// Not for calls without a limit on it: reading it twice is a seventh of what a call costs. The
+  /// Not for calls without a limit on it: reading it twice is a tenth of what a call costs. The
   /// program is shown the time spent in it then, which is no less.
   bool MeasuresCpuTime() const;
   nanoseconds CpuClock() const;

@@ -327,8 +327,8 @@ absl::Status Machine::SetUpVcpu(const MachineOptions& options) {
                                        {kMsrLstar, kStubAddress + StubOffset(entry)},
                                        {kMsrSyscallMask, hardware ? kSyscallFlagMask : 0}}));
   if (traits_.needs_tsc_offset) WAXVM_RETURN_IF_ERROR(vcpu_.SetTscOffset(0));
-  // On paravirtual KVM reading the special registers costs a tenth of a trip, and system calls do
-  // not need them there: they are fetched where they are.
+  // On paravirtual KVM reading the special registers is slow (docs/performance.md), and system
+  // calls do not need them there: they are fetched where they are needed.
   vcpu_.run().kvm_valid_regs =
       hardware ? KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS : KVM_SYNC_X86_REGS;
   return absl::OkStatus();
