@@ -14,12 +14,8 @@ absl::StatusOr<AddressSpace::Image> AddressSpace::TakeImage() const {
     if (area.shared != nullptr)
       return FailedPrecondition("a snapshot cannot keep the shared mapping of %s",
                                 area.source != nullptr ? area.source->path() : "a file");
-    Area kept;
-    kept.end = area.end;
-    kept.rights = area.rights;
-    kept.kind = area.kind;
-    kept.may_write = area.may_write;
-    kept.offset = area.offset;
+    Area kept = area;
+    kept.fault_around = kept.window_start = kept.window_end = 0;
     if (area.source != nullptr) {
       std::shared_ptr<MappedSource>& source = frozen[area.source.get()];
       if (source == nullptr) source = area.source->Freeze();

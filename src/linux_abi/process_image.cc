@@ -78,22 +78,14 @@ absl::StatusOr<ProcessImage> Process::TakeImage() {
     return CannotKeep("more than one thread");
   if (signals_.pending.size() != 0 || thread().pending.size() != 0)
     return CannotKeep("signals that wait to be delivered");
-  if (timers_.Next()) return CannotKeep("a timer that is running");
+  if (timers_.any()) return CannotKeep("a timer");
   if (file_system_->context().changed)
     return CannotKeep("what the program changed in its own file system (as in /tmp)");
   ProcessImage image;
   WAXVM_ASSIGN_OR_RETURN(image.memory, memory_.TakeImage());
   WAXVM_ASSIGN_OR_RETURN(image.descriptors, ImageOf(*files_));
   image.entry = entry_;
-  const Thread& from = thread();
-  image.thread = {.name = from.name,
-                  .blocked = from.blocked,
-                  .signal_stack = from.signal_stack,
-                  .trap = from.trap,
-                  .clear_tid_address = from.clear_tid_address,
-                  .robust_list = from.robust_list,
-                  .rseq_address = from.rseq_address,
-                  .rseq_signature = from.rseq_signature};
+  image.thread = thread();
   image.next_thread_id = scheduler_.next_id();
   image.actions = signals_.actions;
   image.working_directory = file_system_->WorkingDirectoryText();
@@ -117,15 +109,7 @@ absl::StatusOr<std::unique_ptr<Process>> Process::CreateFrom(const ProcessImage&
     return FailedPrecondition("the working directory of the snapshot, %s, is not there",
                               image.working_directory);
   self.file_system_->set_umask(image.umask);
-  Thread& to = self.thread();
-  to.name = image.thread.name;
-  to.blocked = image.thread.blocked;
-  to.signal_stack = image.thread.signal_stack;
-  to.trap = image.thread.trap;
-  to.clear_tid_address = image.thread.clear_tid_address;
-  to.robust_list = image.thread.robust_list;
-  to.rseq_address = image.thread.rseq_address;
-  to.rseq_signature = image.thread.rseq_signature;
+  static_cast<ThreadSettings&>(self.thread()) = image.thread;
   self.scheduler_.set_next_id(image.next_thread_id);
   self.signals_.actions = image.actions;
   self.file_system_->context().changed = false;

@@ -16,6 +16,7 @@
 #include "src/linux_abi/address_space.h"
 #include "src/linux_abi/loader.h"
 #include "src/linux_abi/signals.h"
+#include "src/linux_abi/thread.h"
 #include "waxvm/provider.h"
 
 namespace waxvm::linux_abi {
@@ -31,24 +32,12 @@ struct DescriptorImage {
   bool close_on_exec = false;
 };
 
-/// The one thread; its registers are the machine's.
-struct ThreadImage {
-  std::array<char, 16> name{};
-  SignalSet blocked = 0;
-  SignalStack signal_stack;
-  TrapState trap;
-  std::uint64_t clear_tid_address = 0;
-  std::uint64_t robust_list = 0;
-  std::uint64_t rseq_address = 0;
-  std::uint32_t rseq_signature = 0;
-};
-
 /// What the kernel of a process that waits for a host call knows of it, beside the contents of its
 /// memory. Immutable; may be shared between threads. Process::TakeImage says what it cannot hold.
 struct ProcessImage {
   AddressSpace::Image memory;
   EntryState entry;
-  ThreadImage thread;
+  ThreadSettings thread;  ///< of the one there is; its registers are the machine's
   std::int32_t next_thread_id = 0;
   std::array<SignalAction, kSignals> actions;
   std::vector<DescriptorImage> descriptors;

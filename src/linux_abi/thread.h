@@ -51,12 +51,23 @@ struct PendingCall {
   bool woken = false;  ///< by another thread: a futex, or whatever else wakes by name
 };
 
+/// What a thread has told the kernel of itself; a snapshot keeps it as it is.
+struct ThreadSettings {
+  std::array<char, 16> name{};
+  SignalSet blocked = 0;
+  SignalStack signal_stack;
+  TrapState trap;
+  std::uint64_t clear_tid_address = 0;
+  std::uint64_t robust_list = 0;
+  std::uint64_t rseq_address = 0;
+  std::uint32_t rseq_signature = 0;
+};
+
 /// One thread of the guest.
-struct Thread {
+struct Thread : ThreadSettings {
   explicit Thread(std::int32_t thread_id) : id(thread_id) {}
 
   const std::int32_t id;
-  std::array<char, 16> name{};
 
   /// The registers while the vCPU holds another thread's.
   CpuRegisters registers;
@@ -67,17 +78,9 @@ struct Thread {
   /// The result of a call that is over, not in the registers yet.
   std::optional<std::int64_t> unsettled;
 
-  SignalSet blocked = 0;
   /// What to block again once the call is over and its signals were delivered (sigsuspend, ppoll).
   std::optional<SignalSet> saved_mask;
   SignalQueue pending;
-  SignalStack signal_stack;
-  TrapState trap;
-
-  std::uint64_t clear_tid_address = 0;
-  std::uint64_t robust_list = 0;
-  std::uint64_t rseq_address = 0;
-  std::uint32_t rseq_signature = 0;
 
   std::chrono::nanoseconds cpu_time{0};
   MemoryCharge charge;

@@ -58,6 +58,8 @@ class Timers {
   TimerSetting SetInterval(int which, const TimerSetting& setting);
   TimerSetting GetInterval(int which) const { return Left(intervals_[Index(which)]); }
 
+  /// True where one was created, whether it runs or not, or an interval timer runs.
+  bool any() const { return !timers_.empty() || Next().has_value(); }
   /// When the next one runs out, on Host::Now().
   std::optional<std::chrono::nanoseconds> Next() const;
   /// Sends the signals of those that have run out.

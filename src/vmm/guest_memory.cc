@@ -156,9 +156,9 @@ bool GuestMemory::AddSlot(std::uint64_t bytes) {
 }
 
 // Deleting any slot drops all shadow tables. Spec: Linux kvm_arch_flush_shadow_memslot().
-bool GuestMemory::ForgetShadows() {
-  return vm_->SetMemory(0, 0, {memory_.data(), 0}).ok() &&
-         vm_->SetMemory(0, 0, {memory_.data(), first_slot_bytes_}).ok();
+void GuestMemory::ForgetShadows() {
+  usable_ = usable_ && vm_->SetMemory(0, 0, {memory_.data(), 0}).ok() &&
+            vm_->SetMemory(0, 0, {memory_.data(), first_slot_bytes_}).ok();
 }
 
 void GuestMemory::Discard(GuestPhysical start, std::uint64_t bytes) {

@@ -68,9 +68,11 @@ class GuestMemory {
   void FreeFrames(GuestPhysical first, std::uint64_t count);
   void FreeLargeFrame(GuestPhysical frame);
 
-  /// Makes the hypervisor forget every table that it made of the guest's page tables. False when it
-  /// cannot: the machine must not run any more.
-  bool ForgetShadows();
+  /// Makes the hypervisor forget every table that it made of the guest's page tables.
+  void ForgetShadows();
+  /// False once the hypervisor may still map what was taken away: the machine must not run any
+  /// more.
+  bool usable() const { return usable_; }
 
   /// Makes the hypervisor forget how it maps the host pages of a range, so that the next guest
   /// access consults the guest's page tables again. Contents stay.
@@ -124,6 +126,7 @@ class GuestMemory {
   std::uint64_t slots_end_ = 0;  ///< guest-physical end of the slots made so far
   std::uint32_t slot_count_ = 0;
   std::uint64_t first_slot_bytes_ = 0;
+  bool usable_ = true;
   std::uint64_t next_ = 0;  ///< first frame never handed out
   std::vector<GuestPhysical> free_small_;
   std::vector<GuestPhysical> free_large_;

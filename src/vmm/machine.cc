@@ -245,8 +245,7 @@ absl::Status Machine::Restore(const MachineImage& image) {
   // hypervisor that shadows tables finds what it made of it then, still linked where it was.
   const bool links_changed = pages_.tables().size() != image.tables.size();
   pages_.Restored(image.tables, tables_changed);
-  if (links_changed && !memory_->ForgetShadows())
-    return Internal("the hypervisor does not take its memory back");
+  if (links_changed) memory_->ForgetShadows();
   return LoadImageState(image);
 }
 
@@ -373,6 +372,10 @@ void Machine::Start(std::uint64_t instruction_pointer, std::uint64_t stack_point
 }
 
 Exit Machine::Run() {
+  // A guest that could still reach what was taken from it does not run: never a weaker boundary.
+  if (!memory_->usable())
+    return {.kind = Exit::Kind::kFailed,
+            .detail = "KVM does not forget how it mapped memory that was taken away"};
   // A hypervisor that shadows page tables was told by Revoke; real hardware has a TLB as well.
   if (pages_.TakeFlushPending() && traits_.kind == VmKind::kHardware && !ReturnThroughFlush())
     pages_.RequestFlush();

@@ -204,6 +204,11 @@ TEST_P(Snapshots, WhatCannotBeKeptIsNamed) {
   EXPECT_TRUE(absl::IsFailedPrecondition(status));
   EXPECT_NE(status.message().find("/tmp"), std::string::npos) << status;
   source_ = MakeReady();
+  EXPECT_EQ(Tell(*source_, "c0"), "0");
+  status = source_->TakeSnapshot().status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_NE(status.message().find("timer"), std::string::npos) << status;
+  source_ = MakeReady();
   Tell(*source_, "o1");
   status = source_->TakeSnapshot().status();
   EXPECT_TRUE(absl::IsFailedPrecondition(status));

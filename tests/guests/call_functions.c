@@ -67,15 +67,19 @@ static int spin(void* context, const void* arguments, size_t bytes, struct waxvm
   return WAXVM_CODE_OK;
 }
 
+/* So many bytes as the arguments say; null: there is no room. */
+static char* allocate_bytes(const void* arguments, size_t bytes, size_t* size) {
+  char text[32] = {0};
+  memcpy(text, arguments, bytes < sizeof text ? bytes : sizeof text - 1);
+  *size = strtoull(text, NULL, 10);
+  return malloc(*size);
+}
+
 /* Touches that many bytes and gives them back. */
 static int allocate(void* context, const void* arguments, size_t bytes, struct waxvm_reply* reply) {
-  char text[32] = {0};
-  char* memory;
   size_t size;
+  char* memory = allocate_bytes(arguments, bytes, &size);
   (void)context;
-  memcpy(text, arguments, bytes < sizeof text ? bytes : sizeof text - 1);
-  size = strtoull(text, NULL, 10);
-  memory = malloc(size);
   if (memory == NULL) return waxvm_reply_error(reply, WAXVM_CODE_RESOURCE_EXHAUSTED, "no memory");
   for (size_t i = 0; i < size; i += 4096) ((volatile char*)memory)[i] = 1;
   free(memory);
@@ -84,13 +88,9 @@ static int allocate(void* context, const void* arguments, size_t bytes, struct w
 
 /* That many bytes, written in two parts. */
 static int produce(void* context, const void* arguments, size_t bytes, struct waxvm_reply* reply) {
-  char text[32] = {0};
-  char* memory;
   size_t size;
+  char* memory = allocate_bytes(arguments, bytes, &size);
   (void)context;
-  memcpy(text, arguments, bytes < sizeof text ? bytes : sizeof text - 1);
-  size = strtoull(text, NULL, 10);
-  memory = malloc(size);
   if (memory == NULL) return waxvm_reply_error(reply, WAXVM_CODE_RESOURCE_EXHAUSTED, "no memory");
   memset(memory, 'p', size);
   /* What it returns is not looked at: the library remembers. */

@@ -10,6 +10,7 @@
  *   k N  puts N into the register of protection keys (some of those that harm nobody here) and
  *        gives what was there; a fault where the machine has none
  *   u N  writes to N pages that nothing has touched, gives what was in the first
+ *   c 0  creates a timer that does not run
  *   z 0  writes through the null pointer             w 0  spins for ever
  */
 #include <fcntl.h>
@@ -104,6 +105,10 @@ static long obey(char letter, long n) {
       result = untouched[5000];
       for (long i = 1; i <= n && i < 64; ++i) untouched[i * 4096 + 904] = 7;
       return result;
+    case 'c': {
+      timer_t timer;
+      return timer_create(CLOCK_MONOTONIC, NULL, &timer);
+    }
     case 'z':
       *(volatile int*)NULL = 1;
       return 0;

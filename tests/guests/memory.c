@@ -9,25 +9,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "page_rights.h"
 #include "step.h"
 
 enum { kPage = 4096 };
-
-static sigjmp_buf back;
-
-static void leave(int signal) { siglongjmp(back, signal); }
-
-/* Whether a byte can be read and written; a fault is caught. */
-static int readable(const volatile char* at) {
-  if (sigsetjmp(back, 1) != 0) return 0;
-  (void)*at;
-  return 1;
-}
-static int writable(volatile char* at) {
-  if (sigsetjmp(back, 1) != 0) return 0;
-  *at = *at;
-  return 1;
-}
 
 static char* map(void* hint, size_t size, int protection, int flags) {
   return mmap(hint, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);

@@ -7,24 +7,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "page_rights.h"
 #include "step.h"
 
 static const size_t kPage = 4096;
 static const size_t kHuge = 2 << 20;
 static const size_t kBytes = 16 << 20;
-
-static sigjmp_buf back;
-static void leave(int signal) { siglongjmp(back, signal); }
-static int readable(const volatile char* at) {
-  if (sigsetjmp(back, 1) != 0) return 0;
-  (void)*at;
-  return 1;
-}
-static int writable(volatile char* at) {
-  if (sigsetjmp(back, 1) != 0) return 0;
-  *at = *at;
-  return 1;
-}
 
 /* A mapping that starts on a huge page; what lies around it is left mapped, without rights. */
 static char* make(void) {
