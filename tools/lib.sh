@@ -57,6 +57,7 @@ build() {
   shift
   if command -v ccache >/dev/null; then
     launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+    export CCACHE_SLOPPINESS=pch_defines,time_macros # what it asks for where headers are precompiled
   fi
   say "configuring $preset"
   (cd "$root" && cmake --preset "$preset" --log-level=WARNING "${launcher[@]}" >/dev/null)
