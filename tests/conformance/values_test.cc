@@ -76,6 +76,8 @@ TEST_P(Conformance, ValuesThatProgramsMake) {
   EXPECT_TRUE(list[6] == Value(Data{std::string("\0\xff", 2)}));
   EXPECT_TRUE(*kinds->Find("") == Value("\xe2\x82\xac"));
 
+  EXPECT_TRUE(*CallWith(*session, "total", ValueMap{{"count", 2}, {"price", 250}}) ==
+              Value(ValueMap{{"total", 500}}));
   EXPECT_TRUE(*CallWith(*session, "nest", kMaxValueDepth) == Nested(kMaxValueDepth));
   const absl::Status deep = CallWith(*session, "nest", kMaxValueDepth + 1).status();
   EXPECT_TRUE(absl::IsResourceExhausted(deep)) << deep;

@@ -122,11 +122,26 @@ static int order(void* context, const void* arguments, size_t bytes, struct waxv
   return waxvm_reply_error(reply, code < 0 ? WAXVM_CODE_UNAVAILABLE : code, "no price");
 }
 
+/* {"count": …, "price": …} to {"total": …}. */
+static int total(void* context, const void* arguments, size_t bytes, struct waxvm_reply* reply) {
+  struct waxvm_value *order, *made;
+  int64_t count = 0, price = 0;
+  const int code = waxvm_value_decode(arguments, bytes, &order);
+  (void)context;
+  if (code != WAXVM_CODE_OK) return waxvm_reply_error(reply, code, "the order is no value");
+  waxvm_value_get_int64(waxvm_value_find(order, "count", 5), &count);
+  waxvm_value_get_int64(waxvm_value_find(order, "price", 5), &price);
+  waxvm_value_free(order);
+  made = waxvm_value_new_map();
+  waxvm_value_insert(made, "total", 5, waxvm_value_new_int64(count * price));
+  return waxvm_reply_value(reply, made); /* and frees it */
+}
+
 /* Words of a message of one segment. */
 static uint64_t words[1 << 20];
-static size_t count;
+static size_t word_count;
 
-static void add(uint64_t word) { words[count++] = word; }
+static void add(uint64_t word) { words[word_count++] = word; }
 static uint64_t to_list(int32_t offset, uint64_t size) {
   return size << 35 | (uint64_t)7 << 32 | (uint32_t)offset << 2 | 1;
 }
@@ -155,7 +170,7 @@ static int hostile(void* context, const void* arguments, size_t bytes, struct wa
   char what[32] = {0};
   (void)context;
   memcpy(what, arguments, bytes < sizeof what ? bytes : sizeof what - 1);
-  count = 0;
+  word_count = 0;
   add(0), add(VALUE_SIZE); /* segment table, root */
   if (strcmp(what, "fine") == 0) nested_raw(32);
   if (strcmp(what, "bomb") == 0) bomb(8);
@@ -179,19 +194,19 @@ static int hostile(void* context, const void* arguments, size_t bytes, struct wa
   if (strcmp(what, "kind") == 0) add(9), add(0), add(0);
   if (strcmp(what, "capability") == 0) add(LIST), add(0), add(3);
   if (strcmp(what, "segments") == 0) add(0), words[0] = 0xffffffff;
-  words[0] |= (uint64_t)(count - 1) << 32;
-  if (strcmp(what, "many") == 0) memset(words, 0xff, 4096), count = 512;
+  words[0] |= (uint64_t)(word_count - 1) << 32;
+  if (strcmp(what, "many") == 0) memset(words, 0xff, 4096), word_count = 512;
   if (strcmp(what, "truncated") == 0)
-    nested_raw(8), words[0] = (uint64_t)(count - 1) << 32, --count;
+    nested_raw(8), words[0] = (uint64_t)(word_count - 1) << 32, --word_count;
   if (strcmp(what, "odd") == 0) return waxvm_reply_write(reply, words, 23);
   if (strcmp(what, "nothing") == 0) return WAXVM_CODE_OK;
-  return waxvm_reply_write(reply, words, count * 8);
+  return waxvm_reply_write(reply, words, word_count * 8);
 }
 
 int main(void) {
   if (waxvm_export("copy", copy, NULL) != 0 || waxvm_export("kinds", kinds, NULL) != 0 ||
       waxvm_export("nest", nest, NULL) != 0 || waxvm_export("order", order, NULL) != 0 ||
-      waxvm_export("hostile", hostile, NULL) != 0)
+      waxvm_export("total", total, NULL) != 0 || waxvm_export("hostile", hostile, NULL) != 0)
     return 1;
   return waxvm_serve_calls() == 0 ? 0 : 2;
 }
