@@ -7,7 +7,7 @@ set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/waxvm)
 
 install(DIRECTORY include/waxvm DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING
         PATTERN "*.h" PATTERN "*.capnp")
-install(FILES bindings/c/include/waxvm_c.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY bindings/c/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS waxvm waxvm_c waxvm_guest EXPORT waxvmTargets)
 install(EXPORT waxvmTargets NAMESPACE waxvm:: DESTINATION ${config_dir})
 if(WAXVM_BUILD_EXAMPLES)

@@ -4,6 +4,7 @@
 #define WAXVM_GUEST_CPP_H_
 
 #include <exception>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -11,6 +12,7 @@
 #include <variant>
 
 #include "waxvm/guest.h"
+#include "waxvm/guest_value.h"
 
 namespace waxvm::guest {
 
@@ -19,6 +21,19 @@ struct Error {
   int code = WAXVM_CODE_UNKNOWN;
   std::string message = {};
 };
+
+/// A typed value of waxvm/guest_value.h, freed with the object.
+struct FreeValue {
+  void operator()(waxvm_value* value) const { waxvm_value_free(value); }
+};
+using Value = std::unique_ptr<waxvm_value, FreeValue>;
+
+/// The value in the arguments of a call; null where they are none.
+inline Value DecodeValue(std::string_view message) {
+  waxvm_value* value = nullptr;
+  (void)waxvm_value_decode(message.data(), message.size(), &value);
+  return Value(value);
+}
 
 /// Bytes, or why there are none.
 using Result = std::variant<std::string, Error>;
@@ -32,6 +47,9 @@ inline int Answer(waxvm_reply* reply, const Error& error) {
 }
 inline int Answer(waxvm_reply* reply, std::string_view bytes) {
   return waxvm_reply_write(reply, bytes.data(), bytes.size());
+}
+inline int Answer(waxvm_reply* reply, Value value) {
+  return waxvm_reply_value(reply, value.release());
 }
 inline int Answer(waxvm_reply* reply, const Result& result) {
   if (const Error* error = std::get_if<Error>(&result)) return Answer(reply, *error);
@@ -71,8 +89,9 @@ int Trampoline(void* context, const void* arguments, std::size_t bytes, waxvm_re
 }  // namespace internal
 
 /// Offers `function`, called with the arguments as a std::string_view, under `name` for as long as
-/// the program runs. It returns std::string, anything that converts to std::string_view, Result,
-/// Error or nothing; an exception is an error of code 13 with its text. Returns as waxvm_export.
+/// the program runs. It returns std::string, anything that converts to std::string_view, Value,
+/// Result, Error or nothing; an exception is an error of code 13 with its text. Returns as
+/// waxvm_export.
 template <typename Function>
 int Export(const char* name, Function function) {
   auto* const kept = new Function(std::move(function));

@@ -62,6 +62,8 @@ struct RunResult {
 /// The report as one JSON object, the names as in docs/report.md. A figure that was not measured
 /// is null.
 std::string ReportToJson(const RunResult& result);
+/// The same for what has not ended, as a session's: without outcome, exit code, limit and fault.
+std::string ReportToJson(const Report& report);
 
 }  // namespace waxvm
 

@@ -37,6 +37,8 @@ struct RunOptions {
   std::string label = {};
   /// Ends the run from outside (outcome kStopped).
   std::stop_token stop = {};
+  /// Asked in front of the grants, after the supervisor's own authorizer. Empty: allows all.
+  Authorizer authorizer = {};
 };
 
 struct SupervisorOptions {

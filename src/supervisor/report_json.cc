@@ -96,6 +96,26 @@ std::string DenialToJson(const Denial& denial) {
       .Close();
 }
 
+void AddProvider(const Report& report, Object& json) {
+  json.Add("provider", Quoted(report.provider))
+      .Add("isolation", Quoted(IsolationName(report.isolation)));
+}
+
+void AddMeasurements(const Report& report, Object& json) {
+  const auto number = [](std::uint64_t value) { return Number(value); };
+  json.Add("wall_seconds", Seconds(report.wall_time))
+      .Add("cpu_seconds", OrNull(report.cpu_time, Seconds))
+      .Add("peak_memory_bytes", OrNull(report.peak_memory_bytes, number))
+      .Add("output_bytes", Number(report.output_bytes))
+      .Add("host_calls", Number(report.host_calls))
+      .Add("denials", Number(report.denials))
+      .Add("denied", List(report.denied, DenialToJson))
+      .Add("ambient", List(report.ambient, Quoted))
+      .Add("vm_exits", OrNull(report.vm_exits, number))
+      .Add("setup_seconds", Seconds(report.setup_time))
+      .Add("teardown_seconds", Seconds(report.teardown_time));
+}
+
 }  // namespace
 
 std::string_view OutcomeName(Outcome outcome) {
@@ -113,28 +133,22 @@ std::string_view OutcomeName(Outcome outcome) {
 }
 
 std::string ReportToJson(const RunResult& result) {
-  const Report& report = result.report;
   const auto limit_name = [](LimitKind kind) { return Quoted(LimitName(kind)); };
-  const auto number = [](std::uint64_t value) { return Number(value); };
-  return std::move(Object()
-                       .Add("provider", Quoted(report.provider))
-                       .Add("isolation", Quoted(IsolationName(report.isolation)))
-                       .Add("outcome", Quoted(OutcomeName(result.outcome)))
-                       .Add("exit_code", Number(result.exit_code))
-                       .Add("limit", OrNull(result.limit, limit_name))
-                       .Add("fault", OrNull(result.fault, FaultToJson))
-                       .Add("wall_seconds", Seconds(report.wall_time))
-                       .Add("cpu_seconds", OrNull(report.cpu_time, Seconds))
-                       .Add("peak_memory_bytes", OrNull(report.peak_memory_bytes, number))
-                       .Add("output_bytes", Number(report.output_bytes))
-                       .Add("host_calls", Number(report.host_calls))
-                       .Add("denials", Number(report.denials))
-                       .Add("denied", List(report.denied, DenialToJson))
-                       .Add("ambient", List(report.ambient, Quoted))
-                       .Add("vm_exits", OrNull(report.vm_exits, number))
-                       .Add("setup_seconds", Seconds(report.setup_time))
-                       .Add("teardown_seconds", Seconds(report.teardown_time)))
-      .Close();
+  Object json;
+  AddProvider(result.report, json);
+  json.Add("outcome", Quoted(OutcomeName(result.outcome)))
+      .Add("exit_code", Number(result.exit_code))
+      .Add("limit", OrNull(result.limit, limit_name))
+      .Add("fault", OrNull(result.fault, FaultToJson));
+  AddMeasurements(result.report, json);
+  return std::move(json).Close();
+}
+
+std::string ReportToJson(const Report& report) {
+  Object json;
+  AddProvider(report, json);
+  AddMeasurements(report, json);
+  return std::move(json).Close();
 }
 
 }  // namespace waxvm

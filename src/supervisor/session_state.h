@@ -24,7 +24,11 @@ namespace waxvm {
 /// What a session has in common with the clones of its snapshots. Immutable once it is shared.
 struct SessionOrigin {
   SessionOrigin(std::shared_ptr<Provider> p, Program program, RunOptions o)
-      : provider(std::move(p)), info(provider->info()), options(std::move(o)), spec(program) {}
+      : provider(std::move(p)),
+        info(provider->info()),
+        options(std::move(o)),
+        authorizer(options.authorizer),
+        spec(program) {}
 
   const std::shared_ptr<Provider> provider;
   const ProviderInfo info;

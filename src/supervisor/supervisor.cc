@@ -82,8 +82,16 @@ absl::StatusOr<RunResult> Supervisor::Run(const Program& program, const RunOptio
   WAXVM_RETURN_IF_ERROR(state->Enter(control));
   const absl::Cleanup leave = [&] { state->Leave(control); };
   const std::stop_callback stop(options.stop, [&] { control.Stop(); });
-  return ProgramRun(*state->provider, state->info, state->authorizer, program, options, control)
-      .Execute();
+  Authorizer both;
+  if (state->authorizer && options.authorizer)
+    both = [&](std::string_view label, const Access& access) {
+      const absl::Status first = state->authorizer(label, access);
+      return first.ok() ? options.authorizer(label, access) : first;
+    };
+  const Authorizer& asked = both                 ? both
+                            : options.authorizer ? options.authorizer
+                                                 : state->authorizer;
+  return ProgramRun(*state->provider, state->info, asked, program, options, control).Execute();
 }
 
 void Supervisor::Stop() {

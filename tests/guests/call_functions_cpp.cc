@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Functions of a guest in C++.
 #include <algorithm>
+#include <cstdint>
+#include <iterator>
+#include <set>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 
@@ -27,6 +31,29 @@ int main() {
     ++sum;
     guest::Log("greeting " + std::to_string(sum));
     return guest::Call("greet", name);
+  });
+  guest::Export("sort", [](std::string_view text) {
+    std::istringstream in{std::string(text)};
+    const std::set<std::string> words{std::istream_iterator<std::string>(in), {}};
+    std::string sorted;
+    for (const std::string& word : words) sorted += (sorted.empty() ? "" : " ") + word;
+    return sorted;
+  });
+  // A list of numbers to {"sum": …, "count": …}.
+  guest::Export("sum", [](std::string_view arguments) -> guest::Value {
+    const guest::Value list = guest::DecodeValue(arguments);
+    std::int64_t total = 0;
+    for (std::size_t i = 0; i < waxvm_value_count(list.get()); ++i) {
+      std::int64_t number = 0;
+      if (!waxvm_value_get_int64(waxvm_value_at(list.get(), i), &number))
+        throw std::runtime_error("not a number");
+      total += number;
+    }
+    guest::Value made(waxvm_value_new_map());
+    waxvm_value_insert(made.get(), "sum", 3, waxvm_value_new_int64(total));
+    waxvm_value_insert(made.get(), "count", 5,
+                       waxvm_value_new_uint64(waxvm_value_count(list.get())));
+    return made;
   });
   return guest::ServeCalls() == 0 ? 0 : 1;
 }

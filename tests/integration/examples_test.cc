@@ -36,6 +36,16 @@ TEST_P(Examples, CallHostFunction) {
   EXPECT_EQ(run.exit_code, 0) << run.error;
 }
 
+TEST_P(Examples, CallPool) {
+  WAXVM_NEEDS_MICROVM();
+  const Completed run = Run("call_pool", {Guest("call_function_guest_musl")});
+  EXPECT_EQ(run.output, "2000 of 2000 calls answered\n") << run.error;
+  EXPECT_EQ(run.exit_code, 0);
+  const Completed no_guest = Run("call_pool", {Guest("true_musl")});
+  EXPECT_EQ(no_guest.exit_code, 1);
+  EXPECT_NE(no_guest.error.find("before it was ready"), std::string::npos) << no_guest.error;
+}
+
 TEST_P(Examples, LimitProgram) {
   WAXVM_NEEDS_MICROVM();
   EXPECT_EQ(Run("limit_program", {Guest("flood_output_musl")}).output,

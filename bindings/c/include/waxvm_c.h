@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * waxvm for C and everything that can call C: run an untrusted Linux program isolated, with
- * nothing but what it is granted. C11, no other header needed.
+ * nothing but what it is granted. C11, no other header needed. Beside it, of the same library:
+ * waxvm_c_session.h (start a program once, call its functions), waxvm_c_pool.h (a fresh state for
+ * every call) and waxvm_c_value.h (typed values).
  *
  *   waxvm_error error = WAXVM_ERROR_INIT;
  *   waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
@@ -40,18 +42,22 @@ extern "C" {
 /* Status codes. */
 typedef int32_t waxvm_status;
 #define WAXVM_OK 0
-#define WAXVM_CANCELLED 1 /* the supervisor was stopped */
+#define WAXVM_CANCELLED 1 /* the supervisor, the run or the call was stopped */
 #define WAXVM_UNKNOWN 2
 #define WAXVM_INVALID_ARGUMENT 3 /* message: what, its value and what is allowed */
 #define WAXVM_DEADLINE_EXCEEDED 4
-#define WAXVM_NOT_FOUND 5 /* the program or a granted path does not exist */
+#define WAXVM_NOT_FOUND 5 /* the program, a function of it or a granted path does not exist */
+#define WAXVM_ALREADY_EXISTS 6
 #define WAXVM_PERMISSION_DENIED 7
 #define WAXVM_RESOURCE_EXHAUSTED 8 /* the host is out of something */
 #define WAXVM_FAILED_PRECONDITION 9
+#define WAXVM_ABORTED 10 /* a called program faulted, ended or broke the format of calls */
+#define WAXVM_OUT_OF_RANGE 11
 #define WAXVM_UNIMPLEMENTED 12
 #define WAXVM_INTERNAL 13
 #define WAXVM_UNAVAILABLE 14 /* the provider does not work here; message: why, remedy */
 #define WAXVM_DATA_LOSS 15   /* an image is damaged, truncated or has another digest */
+#define WAXVM_UNAUTHENTICATED 16
 
 /* Why a call failed. Filled when it does, set to WAXVM_OK and "" when it does not. */
 typedef struct waxvm_error {
@@ -63,6 +69,12 @@ typedef struct waxvm_error {
   {                                      \
     sizeof(waxvm_error), WAXVM_OK, { 0 } \
   }
+
+/* Bytes that the library gives away. Immutable. Thread safety: any. */
+typedef struct waxvm_bytes waxvm_bytes;
+/* Terminated, with their number in `byte_count` where that is not NULL; NULL and 0 for NULL. */
+WAXVM_API const char* waxvm_bytes_data(const waxvm_bytes* bytes, size_t* byte_count);
+WAXVM_API void waxvm_bytes_close(waxvm_bytes* bytes);
 
 /* "0.1.0". */
 WAXVM_API const char* waxvm_version(void);
@@ -160,6 +172,39 @@ WAXVM_API const char* waxvm_call_label(const waxvm_call* call);
 WAXVM_API int waxvm_call_stop_requested(const waxvm_call* call);
 
 /*
+ * A stop ends whatever was given it, now and later: runs, sessions, calls. It stays requested.
+ * Thread safety: any, a callback of the library included; not in a signal handler. It may be closed
+ * while it is in use: then nobody can request it any more.
+ */
+typedef struct waxvm_stop waxvm_stop;
+
+WAXVM_API waxvm_status waxvm_stop_open(waxvm_stop** stop, waxvm_error* error);
+WAXVM_API void waxvm_stop_request(waxvm_stop* stop);
+WAXVM_API int waxvm_stop_requested(const waxvm_stop* stop);
+WAXVM_API void waxvm_stop_close(waxvm_stop* stop);
+
+/* What a program wants to touch. */
+#define WAXVM_RESOURCE_CLOCK 0
+#define WAXVM_RESOURCE_RANDOM 1
+#define WAXVM_RESOURCE_FILE 2          /* name: the absolute path inside */
+#define WAXVM_RESOURCE_HOST_FUNCTION 3 /* name: the function's */
+
+/* One access that the grants allow. Valid until the callback returns. */
+typedef struct waxvm_access {
+  size_t struct_size;
+  int resource; /* a WAXVM_RESOURCE_; others may come, to be refused by who does not know them */
+  int write;    /* not 0: it would change a file */
+  const char* name; /* terminated */
+  size_t name_bytes;
+  const char* label; /* waxvm_run_options.label */
+} waxvm_access;
+
+/* Decides about an access: WAXVM_OK allows it, anything else refuses it (EACCES inside, and an
+ * entry in the report). Runs on the thread that runs the program, for several at once where several
+ * have it. The process provider asks for host functions only. */
+typedef waxvm_status (*waxvm_authorizer)(void* user_data, const waxvm_access* access);
+
+/*
  * Running.
  */
 #define WAXVM_STREAM_OUTPUT 0
@@ -194,12 +239,15 @@ typedef struct waxvm_run_options {
   const waxvm_grants* grants; /* NULL: nothing is granted */
   waxvm_output output;        /* NULL: the output is collected in the result */
   void* output_user_data;
-  const char* label; /* a name for this run; NULL: "" */
+  const char* label;           /* a name for this run; NULL: "" */
+  const waxvm_stop* stop;      /* ends the run from another thread; NULL: nothing does */
+  waxvm_authorizer authorizer; /* NULL: the grants alone decide */
+  void* authorizer_user_data;
 } waxvm_run_options;
 #define WAXVM_RUN_OPTIONS_INIT                                                                    \
   {                                                                                               \
     sizeof(waxvm_run_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, 0, NULL, 0, -1, 0, NULL, \
-        NULL, NULL, NULL                                                                          \
+        NULL, NULL, NULL, NULL, NULL, NULL                                                        \
   }
 
 /*
@@ -212,9 +260,11 @@ typedef struct waxvm_result waxvm_result;
 /* Never takes a weaker provider than the one asked for: WAXVM_UNAVAILABLE says why not. */
 WAXVM_API waxvm_status waxvm_supervisor_open(waxvm_provider provider, waxvm_supervisor** supervisor,
                                              waxvm_error* error);
-/* Ends all current runs (WAXVM_OUTCOME_STOPPED) and refuses later ones (WAXVM_CANCELLED). */
+/* Ends all current runs (WAXVM_OUTCOME_STOPPED) and calls (WAXVM_CANCELLED), those of sessions,
+ * clones and pools that began here included, and refuses later ones (WAXVM_CANCELLED). */
 WAXVM_API void waxvm_supervisor_stop(waxvm_supervisor* supervisor);
-/* Stops every run and frees the supervisor. No other call on it may be under way or follow. */
+/* Stops as above, waits for the runs and frees the supervisor. No call on it may follow. Sessions
+ * and pools need not be closed before. */
 WAXVM_API void waxvm_supervisor_close(waxvm_supervisor* supervisor);
 
 /* Runs a program to its end on the calling thread. Blocks. `options` may be NULL. */

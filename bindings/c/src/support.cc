@@ -21,6 +21,10 @@ static_assert(WAXVM_RESOURCE_EXHAUSTED == static_cast<int>(absl::StatusCode::kRe
 static_assert(WAXVM_FAILED_PRECONDITION == static_cast<int>(absl::StatusCode::kFailedPrecondition));
 static_assert(WAXVM_UNIMPLEMENTED == static_cast<int>(absl::StatusCode::kUnimplemented));
 static_assert(WAXVM_INTERNAL == static_cast<int>(absl::StatusCode::kInternal));
+static_assert(WAXVM_ALREADY_EXISTS == static_cast<int>(absl::StatusCode::kAlreadyExists));
+static_assert(WAXVM_ABORTED == static_cast<int>(absl::StatusCode::kAborted));
+static_assert(WAXVM_OUT_OF_RANGE == static_cast<int>(absl::StatusCode::kOutOfRange));
+static_assert(WAXVM_UNAUTHENTICATED == static_cast<int>(absl::StatusCode::kUnauthenticated));
 static_assert(WAXVM_DATA_LOSS == static_cast<int>(absl::StatusCode::kDataLoss));
 static_assert(WAXVM_UNAVAILABLE == static_cast<int>(absl::StatusCode::kUnavailable));
 
@@ -43,6 +47,24 @@ waxvm_status Finish(const absl::Status& status, waxvm_error* error) {
 
 absl::Status NullArgument(const char* name) {
   return absl::InvalidArgumentError(absl::StrFormat("%s is NULL", name));
+}
+
+absl::Status BadSize(const char* name, std::size_t size) {
+  return absl::InvalidArgumentError(
+      absl::StrFormat("%s.struct_size is %d; use the INIT macro of its type", name, size));
+}
+
+absl::Status UnknownField(const char* name, std::size_t byte) {
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "%s has a value at byte %d, which version %s does not know", name, byte, WAXVM_VERSION));
+}
+
+absl::StatusOr<std::string_view> ToView(const char* name, const void* bytes, std::size_t count) {
+  if (count == 0) return std::string_view();
+  if (bytes == nullptr)
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s is NULL but its count is %d", name, count));
+  return std::string_view(static_cast<const char*>(bytes), count);
 }
 
 }  // namespace waxvm::c

@@ -7,24 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "check.h"
 #include "waxvm_c.h"
-
-static int failures;
-
-#define CHECK(condition)                                              \
-  do {                                                                \
-    if (!(condition)) {                                               \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-      ++failures;                                                     \
-    }                                                                 \
-  } while (0)
-
-static const char* guest(const char* name) {
-  static char path[4096];
-  const char* folder = getenv("WAXVM_GUEST_DIR");
-  snprintf(path, sizeof path, "%s/%s", folder != NULL ? folder : ".", name);
-  return path;
-}
 
 static void test_null(waxvm_supervisor* host) {
   waxvm_result* result = NULL;
@@ -65,6 +49,8 @@ static void test_null(waxvm_supervisor* host) {
   CHECK(waxvm_result_limit(NULL) == NULL && waxvm_result_fault(NULL) == NULL);
   size_t bytes = 7;
   CHECK(waxvm_result_output(NULL, &bytes) == NULL && bytes == 0);
+  CHECK(waxvm_bytes_data(NULL, &bytes) == NULL && bytes == 0);
+  waxvm_bytes_close(NULL);
   CHECK(waxvm_result_error_output(NULL, NULL) == NULL && waxvm_result_report_json(NULL) == NULL);
 }
 
@@ -84,6 +70,11 @@ static void test_versions(waxvm_supervisor* host) {
   CHECK(error.code == WAXVM_OK && error.message[0] == '\0');
   options.struct_size = 0;
   CHECK(run_with(host, &options, &error) == WAXVM_INVALID_ARGUMENT);
+  /* A caller compiled against the first header: what follows its structure is not looked at. */
+  options = (waxvm_run_options)WAXVM_RUN_OPTIONS_INIT;
+  options.struct_size = offsetof(waxvm_run_options, stop);
+  options.stop = (const waxvm_stop*)&error;
+  CHECK(run_with(host, &options, &error) == WAXVM_OK);
   options.struct_size = (size_t)-1;
   CHECK(run_with(host, &options, &error) == WAXVM_INVALID_ARGUMENT);
 
@@ -210,6 +201,81 @@ static void test_output(waxvm_supervisor* host) {
   waxvm_result_close(result);
 }
 
+static void* request_soon(void* stop) {
+  nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+  waxvm_stop_request(stop);
+  return NULL;
+}
+
+static void test_stop_of_one_run(waxvm_supervisor* host) {
+  waxvm_error error = WAXVM_ERROR_INIT;
+  waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
+  waxvm_result* result = NULL;
+  waxvm_stop* stop = NULL;
+  pthread_t thread;
+  CHECK(waxvm_stop_open(NULL, &error) == WAXVM_INVALID_ARGUMENT);
+  waxvm_stop_close(NULL);
+  waxvm_stop_request(NULL);
+  CHECK(waxvm_stop_requested(NULL) == 0);
+  CHECK(waxvm_stop_open(&stop, &error) == WAXVM_OK && !waxvm_stop_requested(stop));
+  options.stop = stop;
+  CHECK(pthread_create(&thread, NULL, request_soon, stop) == 0);
+  CHECK(waxvm_run_file(host, guest("spin_musl"), &options, &result, &error) == WAXVM_OK);
+  pthread_join(thread, NULL);
+  CHECK(waxvm_result_outcome(result) == WAXVM_OUTCOME_STOPPED);
+  waxvm_result_close(result);
+  CHECK(waxvm_stop_requested(stop));
+  /* It stays requested, and is this run's alone. */
+  CHECK(waxvm_run_file(host, guest("spin_musl"), &options, &result, &error) == WAXVM_OK);
+  CHECK(waxvm_result_outcome(result) == WAXVM_OUTCOME_STOPPED);
+  waxvm_result_close(result);
+  waxvm_stop_close(stop);
+  CHECK(run_with(host, NULL, &error) == WAXVM_OK);
+}
+
+struct asked {
+  int functions, files, others;
+};
+
+static waxvm_status refuse_some(void* user_data, const waxvm_access* access) {
+  struct asked* seen = user_data;
+  CHECK(access->struct_size == sizeof *access && strcmp(access->label, "judged") == 0);
+  CHECK(strlen(access->name) == access->name_bytes);
+  if (access->resource == WAXVM_RESOURCE_HOST_FUNCTION) {
+    ++seen->functions;
+    CHECK(strcmp(access->name, "greet") == 0 && !access->write);
+    return WAXVM_PERMISSION_DENIED;
+  }
+  ++*(access->resource == WAXVM_RESOURCE_FILE ? &seen->files : &seen->others);
+  return WAXVM_OK;
+}
+
+static waxvm_status never_called(void* user_data, waxvm_call* call, const void* request,
+                                 size_t bytes) {
+  (void)user_data, (void)call, (void)request, (void)bytes;
+  CHECK(0); /* the authorizer had refused this */
+  return WAXVM_OK;
+}
+
+static void test_authorizer(waxvm_supervisor* host) {
+  struct asked seen = {0, 0, 0};
+  waxvm_error error = WAXVM_ERROR_INIT;
+  waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
+  waxvm_grants* grants = NULL;
+  waxvm_result* result = NULL;
+  CHECK(waxvm_grants_open(&grants, &error) == WAXVM_OK);
+  CHECK(waxvm_grants_add_function(grants, "greet", never_called, NULL, NULL, &error) == WAXVM_OK);
+  options.grants = grants;
+  options.label = "judged";
+  options.authorizer = refuse_some;
+  options.authorizer_user_data = &seen;
+  CHECK(waxvm_run_file(host, guest("host_call_musl"), &options, &result, &error) == WAXVM_OK);
+  CHECK(seen.functions == 1);
+  CHECK(strstr(waxvm_result_report_json(result), "\"name\": \"greet\"") != NULL);
+  waxvm_result_close(result);
+  waxvm_grants_close(grants);
+}
+
 struct spinner {
   waxvm_supervisor* host;
   const waxvm_program* program;
@@ -263,6 +329,8 @@ int main(int argc, char** argv) {
   test_bad_options(host);
   test_grants(host);
   test_output(host);
+  test_stop_of_one_run(host);
+  test_authorizer(host);
   test_stop(host);
   waxvm_supervisor_close(host);
   printf("%d failures\n", failures);

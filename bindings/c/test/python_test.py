@@ -4,9 +4,11 @@ import ctypes as c
 import json
 import os
 import sys
+import threading
 
 PROVIDERS = {"process": 1, "microvm": 2}
-OK, INVALID_ARGUMENT, PERMISSION_DENIED, UNAVAILABLE = 0, 3, 7, 14
+OK, CANCELLED, INVALID_ARGUMENT, PERMISSION_DENIED, ABORTED, UNIMPLEMENTED, UNAVAILABLE = (
+    0, 1, 3, 7, 10, 12, 14)
 
 
 class Error(c.Structure):
@@ -31,10 +33,25 @@ class Options(c.Structure):
            ("input", c.c_char_p), ("input_bytes", c.c_size_t),
            ("input_fd", c.c_int), ("reserved", c.c_int),
            ("grants", c.c_void_p), ("output", OUTPUT), ("output_user_data", c.c_void_p),
-           ("label", c.c_char_p)])
+           ("label", c.c_char_p), ("stop", c.c_void_p),
+           ("authorizer", c.c_void_p), ("authorizer_user_data", c.c_void_p)])
 
     def __init__(self, **fields):
         super().__init__(struct_size=c.sizeof(Options), input_fd=-1, **fields)
+
+
+class CallOptions(c.Structure):
+    _fields_ = [("struct_size", c.c_size_t), ("wall_time_ns", c.c_uint64),
+                ("cpu_time_ns", c.c_uint64), ("stop", c.c_void_p)]
+
+    def __init__(self, **fields):
+        super().__init__(struct_size=c.sizeof(CallOptions), **fields)
+
+
+class PoolStats(c.Structure):
+    _fields_ = [("struct_size", c.c_size_t)] + [
+        (name, c.c_uint64) for name in ("instances", "ready", "kept", "in_use", "waiting", "calls",
+                                        "created", "resets", "replaced")]
 
 
 lib = c.CDLL(sys.argv[1])
@@ -46,6 +63,82 @@ for name in ("waxvm_result_outcome", "waxvm_result_exit_code", "waxvm_result_lim
              "waxvm_result_fault", "waxvm_result_report_json", "waxvm_result_close",
              "waxvm_supervisor_close", "waxvm_grants_close"):
     getattr(lib, name).argtypes = [c.c_void_p]
+
+
+class Value:
+    """Values of Python as messages of typed values, and back."""
+    NEW = {"null": [], "bool": [c.c_int], "int64": [c.c_int64], "uint64": [c.c_uint64],
+           "float64": [c.c_double], "text": [c.c_char_p, c.c_size_t],
+           "data": [c.c_char_p, c.c_size_t], "list": [], "map": []}
+    for name, arguments in NEW.items():
+        function = getattr(lib, f"waxvm_value_new_{name}")
+        function.restype, function.argtypes = c.c_void_p, arguments
+    lib.waxvm_value_at.restype = c.c_void_p
+    lib.waxvm_value_get_bytes.restype = lib.waxvm_value_key.restype = c.c_void_p
+    lib.waxvm_value_count.restype = c.c_size_t
+
+    @classmethod
+    def make(cls, value):
+        if value is None:
+            return lib.waxvm_value_new_null()
+        if isinstance(value, bool):
+            return lib.waxvm_value_new_bool(value)
+        if isinstance(value, int):
+            return (lib.waxvm_value_new_int64 if value < 2**63 else lib.waxvm_value_new_uint64)(value)
+        if isinstance(value, float):
+            return lib.waxvm_value_new_float64(value)
+        if isinstance(value, str):
+            return lib.waxvm_value_new_text(value.encode(), len(value.encode()))
+        if isinstance(value, bytes):
+            return lib.waxvm_value_new_data(value, len(value))
+        made = c.c_void_p(lib.waxvm_value_new_list() if isinstance(value, list)
+                          else lib.waxvm_value_new_map())
+        for item in value:
+            if isinstance(value, list):
+                lib.waxvm_value_append(made, c.c_void_p(cls.make(item)), None)
+            else:
+                key = item.encode()
+                lib.waxvm_value_insert(made, key, c.c_size_t(len(key)),
+                                       c.c_void_p(cls.make(value[item])), None)
+        return made.value
+
+    @classmethod
+    def read(cls, value):
+        value, size = c.c_void_p(value), c.c_size_t()
+        kind = list(cls.NEW)[lib.waxvm_value_kind(value)]
+        if kind == "null":
+            return None
+        if kind in ("text", "data"):
+            data = c.string_at(lib.waxvm_value_get_bytes(value, c.byref(size)), size.value)
+            return data.decode() if kind == "text" else data
+        count = lib.waxvm_value_count(value)
+        items = [cls.read(lib.waxvm_value_at(value, c.c_size_t(i))) for i in range(count)]
+        if kind == "list":
+            return items
+        if kind == "map":
+            keys = [c.string_at(lib.waxvm_value_key(value, c.c_size_t(i), c.byref(size)), size.value)
+                    for i in range(count)]
+            return {key.decode(): item for key, item in zip(keys, items)}
+        number = {"bool": c.c_int, "int64": c.c_int64, "uint64": c.c_uint64,
+                  "float64": c.c_double}[kind]()
+        check(getattr(lib, f"waxvm_value_get_{kind}")(value, c.byref(number)), kind)
+        return bool(number.value) if kind == "bool" else number.value
+
+
+def take_bytes(handle):
+    size = c.c_size_t()
+    lib.waxvm_bytes_data.restype = c.c_void_p
+    data = c.string_at(lib.waxvm_bytes_data(handle, c.byref(size)), size.value)
+    lib.waxvm_bytes_close(handle)
+    return data
+
+
+def call(function, handle, name, arguments=b"", options=None):
+    """waxvm_session_call or waxvm_pool_call: the status, and the bytes or the message."""
+    result, error = c.c_void_p(), Error()
+    code = function(handle, name, arguments, c.c_size_t(len(arguments)),
+                    c.byref(options) if options else None, c.byref(result), c.byref(error))
+    return (code, take_bytes(result)) if code == OK else (code, error.message.decode())
 
 
 def strings(*items):
@@ -124,6 +217,79 @@ def check_limit(host):
     check(seen["outcome"] == 2 and seen["limit"] == b"wall" and seen["exit"] == 124, f"{seen}")
 
 
+def open_session(host, name, options=None):
+    program, session, error = c.c_void_p(), c.c_void_p(), Error()
+    path = os.path.join(os.environ["WAXVM_GUEST_DIR"], name).encode()
+    check(lib.waxvm_program_open_file(path, c.byref(program), c.byref(error)) == OK, error.message)
+    code = lib.waxvm_session_open(host, program, c.byref(options) if options else None,
+                                  c.byref(session), c.byref(error))
+    check(code == OK, f"{name}: {code} {error.message.decode()}")
+    lib.waxvm_program_close(program)
+    return session
+
+
+def check_session(host):
+    @FUNCTION
+    def greet(user_data, call, request, size):
+        text = b"hello " + c.string_at(request, size)
+        return lib.waxvm_call_reply(call, text, len(text))
+
+    grants = c.c_void_p()
+    check(lib.waxvm_grants_open(c.byref(grants), None) == OK, "grants_open")
+    check(lib.waxvm_grants_add_function(grants, b"greet", greet, None, None, None) == OK, "add")
+    session = open_session(host, "call_functions_musl", Options(grants=grants))
+    lib.waxvm_grants_close(grants)
+    seen = call(lib.waxvm_session_call, session, b"call_host", b"greet you")
+    check(seen == (OK, b"hello you"), f"inside of a call: {seen}")
+    value = {"list": [None, True, -(2**63), 2**64 - 1, 0.5, "\u20ac", b"\0\xff", [], {}], "": 1}
+    made, message = c.c_void_p(Value.make(value)), c.c_void_p()
+    check(lib.waxvm_value_encode(made, c.byref(message), None) == OK, "encode")
+    lib.waxvm_value_close(made)
+    code, echoed = call(lib.waxvm_session_call, session, b"echo", take_bytes(message))
+    back = c.c_void_p()
+    check(code == OK and lib.waxvm_value_decode(echoed, c.c_size_t(len(echoed)), c.byref(back),
+                                                None) == OK, "decode")
+    check(Value.read(back.value) == value, f"value: {Value.read(back.value)}")
+    lib.waxvm_value_close(back)
+    stop = c.c_void_p()
+    check(lib.waxvm_stop_open(c.byref(stop), None) == OK, "stop_open")
+    threading.Timer(0.1, lambda: lib.waxvm_stop_request(stop)).start()
+    seen = call(lib.waxvm_session_call, session, b"spin", b"", CallOptions(stop=stop))
+    check(seen[0] == CANCELLED, f"stopped: {seen}")
+    lib.waxvm_stop_close(stop)
+    lib.waxvm_session_close(session)
+
+
+def check_pool(host):
+    session = open_session(host, "call_functions_musl")
+    snapshot, pool, error = c.c_void_p(), c.c_void_p(), Error()
+    code = lib.waxvm_session_snapshot(session, c.byref(snapshot), c.byref(error))
+    lib.waxvm_session_close(session)
+    if code == UNIMPLEMENTED:
+        return
+    check(code == OK, error.message)
+    check(lib.waxvm_pool_open(snapshot, None, c.byref(pool), c.byref(error)) == OK, error.message)
+    lib.waxvm_snapshot_close(snapshot)
+    seen = {}
+
+    def work(name):
+        seen[name] = [call(lib.waxvm_pool_call, pool, b"fault" if i == 50 else b"counter")
+                      for i in range(100)]
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name in "ab":
+        check(seen[name].count((OK, b"1")) == 99, f"a fresh state for each call: {seen[name]}")
+        check(seen[name][50][0] == ABORTED, f"a fault: {seen[name][50]}")
+    stats = PoolStats(struct_size=c.sizeof(PoolStats))
+    check(lib.waxvm_pool_get_stats(pool, c.byref(stats), None) == OK, "stats")
+    check((stats.calls, stats.replaced) == (200, 2), f"stats: {stats.calls} {stats.replaced}")
+    lib.waxvm_pool_close(pool)
+
+
 def main():
     provider = PROVIDERS[sys.argv[2]]
     error = Error()
@@ -138,6 +304,8 @@ def main():
     check_host_function(host)
     check_output_callback(host)
     check_limit(host)
+    check_session(host)
+    check_pool(host)
     lib.waxvm_supervisor_close(host)
     print(f"waxvm {lib.waxvm_version().decode()} from Python under {sys.argv[2]}: ok")
 

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_format.h"
+#include "session_support.h"
+
+using waxvm::c::Guard;
+
+namespace waxvm::c {
+namespace {
+
+constexpr std::size_t kFirstCallOptionsSize = 32;
+static_assert(sizeof(waxvm_call_options) == kFirstCallOptionsSize && sizeof(waxvm_memory) == 24);
+static_assert(WAXVM_MOST_CALL_BYTES == kMaxCallBytes);
+
+absl::Status Start(waxvm_supervisor& host, const Program& program, const waxvm_run_options* options,
+                   waxvm_session** session) {
+  const auto from = CopyRunOptions(options);
+  if (!from.ok()) return from.status();
+  auto run_options = ToRunOptions(*from);
+  if (!run_options.ok()) return run_options.status();
+  if (host.stop.stop_requested()) return absl::CancelledError("the supervisor was stopped");
+  auto made = std::make_unique<waxvm_session>();
+  const std::stop_token own =
+      from->stop != nullptr ? from->stop->source.get_token() : std::stop_token();
+  made->stop = std::make_shared<const JoinedStop>(host.stop.get_token(), own);
+  run_options->stop = made->stop->token();
+  auto started = Session::Start(host.provider, program, *run_options);
+  if (!started.ok()) return started.status();
+  made->session = *std::move(started);
+  *session = made.release();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<CallOptions> ToCallOptions(const waxvm_call_options* from) {
+  CallOptions options;
+  if (from == nullptr) return options;
+  const auto known =
+      CopyIn("options", from, waxvm_call_options WAXVM_CALL_OPTIONS_INIT, kFirstCallOptionsSize);
+  if (!known.ok()) return known.status();
+  absl::Status status = SetTime("wall_time_ns", known->wall_time_ns, options.limits.wall_time);
+  status.Update(SetTime("cpu_time_ns", known->cpu_time_ns, options.limits.cpu_time));
+  if (!status.ok()) return status;
+  if (known->stop != nullptr) options.stop = known->stop->source.get_token();
+  return options;
+}
+
+}  // namespace waxvm::c
+
+extern "C" {
+
+waxvm_status waxvm_session_open(waxvm_supervisor* supervisor, const waxvm_program* program,
+                                const waxvm_run_options* options, waxvm_session** session,
+                                waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(session);
+    *session = nullptr;
+    WAXVM_C_REQUIRE(supervisor);
+    WAXVM_C_REQUIRE(program);
+    return waxvm::c::Start(*supervisor, program->program, options, session);
+  });
+}
+
+waxvm_status waxvm_session_call(waxvm_session* session, const char* function, const void* arguments,
+                                size_t argument_bytes, const waxvm_call_options* options,
+                                waxvm_bytes** result, waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(result);
+    *result = nullptr;
+    WAXVM_C_REQUIRE(session);
+    WAXVM_C_REQUIRE(function);
+    const auto view = waxvm::c::ToView("arguments", arguments, argument_bytes);
+    if (!view.ok()) return view.status();
+    const auto call_options = waxvm::c::ToCallOptions(options);
+    if (!call_options.ok()) return call_options.status();
+    session->uses.fetch_add(1, std::memory_order_relaxed);
+    const absl::Cleanup leave = [&] { session->Drop(); };
+    auto returned = session->session->Call(function, *view, *call_options);
+    if (!returned.ok()) return returned.status();
+    *result = new waxvm_bytes{*std::move(returned)};
+    return absl::OkStatus();
+  });
+}
+
+void waxvm_session_stop(waxvm_session* session) {
+  if (session == nullptr) return;
+  Guard(nullptr, [&] { return session->session->Stop(), absl::OkStatus(); });
+}
+
+waxvm_status waxvm_session_health(const waxvm_session* session, waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(session);
+    return session->session->health();
+  });
+}
+
+waxvm_status waxvm_session_reset(waxvm_session* session, waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(session);
+    return session->session->Reset();
+  });
+}
+
+waxvm_status waxvm_session_report_json(const waxvm_session* session, waxvm_bytes** report,
+                                       waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(report);
+    *report = nullptr;
+    WAXVM_C_REQUIRE(session);
+    *report = new waxvm_bytes{waxvm::ReportToJson(session->session->report())};
+    return absl::OkStatus();
+  });
+}
+
+waxvm_status waxvm_session_memory(const waxvm_session* session, waxvm_memory* memory,
+                                  waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(session);
+    WAXVM_C_REQUIRE(memory);
+    const auto told = session->session->memory();
+    if (!told)
+      return absl::UnimplementedError(
+          "the provider does not tell what memory its instances take, or the program has ended");
+    return waxvm::c::CopyOut("memory", {0, told->resident_bytes, told->private_bytes}, memory);
+  });
+}
+
+waxvm_status waxvm_session_take_output(waxvm_session* session, int stream, waxvm_bytes** output,
+                                       waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(output);
+    *output = nullptr;
+    WAXVM_C_REQUIRE(session);
+    if (stream != WAXVM_STREAM_OUTPUT && stream != WAXVM_STREAM_ERROR)
+      return absl::InvalidArgumentError(
+          absl::StrFormat("stream is %d, which is none of the WAXVM_STREAM_ constants", stream));
+    auto bytes = std::make_unique<waxvm_bytes>();
+    bytes->bytes = stream == WAXVM_STREAM_OUTPUT ? session->session->TakeOutput()
+                                                 : session->session->TakeErrorOutput();
+    *output = bytes.release();
+    return absl::OkStatus();
+  });
+}
+
+void waxvm_session_close(waxvm_session* session) {
+  if (session == nullptr) return;
+  // Where a call runs it frees the session.
+  if (session->uses.load(std::memory_order_acquire) > 1) waxvm_session_stop(session);
+  session->Drop();
+}
+
+waxvm_status waxvm_session_snapshot(waxvm_session* session, waxvm_snapshot** snapshot,
+                                    waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(snapshot);
+    *snapshot = nullptr;
+    WAXVM_C_REQUIRE(session);
+    auto taken = session->session->TakeSnapshot();
+    if (!taken.ok()) return taken.status();
+    *snapshot = new waxvm_snapshot{session->stop, *std::move(taken)};
+    return absl::OkStatus();
+  });
+}
+
+waxvm_status waxvm_snapshot_clone(const waxvm_snapshot* snapshot, waxvm_session** session,
+                                  waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(session);
+    *session = nullptr;
+    WAXVM_C_REQUIRE(snapshot);
+    auto made = std::make_unique<waxvm_session>();
+    auto clone = snapshot->snapshot.Clone();
+    if (!clone.ok()) return clone.status();
+    made->stop = snapshot->stop;
+    made->session = *std::move(clone);
+    *session = made.release();
+    return absl::OkStatus();
+  });
+}
+
+uint64_t waxvm_snapshot_memory_bytes(const waxvm_snapshot* snapshot) {
+  return snapshot != nullptr ? snapshot->snapshot.memory_bytes() : 0;
+}
+
+void waxvm_snapshot_close(waxvm_snapshot* snapshot) { delete snapshot; }
+
+}  // extern "C"
