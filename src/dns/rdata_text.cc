@@ -214,7 +214,8 @@ absl::StatusOr<std::vector<std::string>> SplitWords(std::string_view line) {
     if (!in_quotes && (c == '(' || c == ')'))
       return InvalidArgument("parentheses are not read; write one record a line");
     if (!std::exchange(in_word, true)) words.emplace_back();
-    if (c == '"') {
+    // One inside a word is a character like others, but where the value of a key begins.
+    if (c == '"' && (in_quotes || words.back().empty() || words.back().back() == '=')) {
       in_quotes = !in_quotes;
       continue;
     }
