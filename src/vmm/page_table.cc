@@ -239,6 +239,13 @@ bool PageTable::MapSystemPage(GuestVirtual address, GuestPhysical frame, bool us
   return true;
 }
 
+std::byte* PageTable::SystemPage(GuestVirtual address) const {
+  std::uint64_t bytes = 0;
+  const std::uint64_t* leaf = FindLeaf(address, bytes);
+  if (leaf == nullptr || bytes != kPageBytes || (*leaf & kOwnership) != 0) return nullptr;
+  return memory_->At(*leaf & kFrameMask);
+}
+
 bool PageTable::MapShared(GuestVirtual address, GuestPhysical frame, PageAccess access) {
   std::uint64_t* slot = MakeSlot(address, 1);
   if (slot == nullptr) return false;
