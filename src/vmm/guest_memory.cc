@@ -28,6 +28,8 @@ constexpr std::uint64_t SlackBytes(std::uint64_t limit) {
 constexpr std::uint64_t kLeastRoomBytes = std::uint64_t{512} << 10;
 // What a clone may keep for itself over a reset.
 constexpr std::uint64_t kKeptPrivateBytes = std::uint64_t{2} << 20;
+// What a clone gets for itself before it was ever called.
+constexpr std::uint64_t kLearnedBytes = std::uint64_t{32} << 10;
 // Giving back less than this does not make it worth looking at the peak.
 constexpr std::uint64_t kPeakSampleFrames = 64;
 
@@ -80,7 +82,28 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> GuestMemory::CreateFrom(
   self.free_small_ = image->free_small;
   self.free_large_ = image->free_large;
   self.image_ = std::move(image);
+  self.CopyLearned();
   return result;
+}
+
+// A clone that waits for its first call holds these pages for itself, so there are few.
+void GuestMemory::Teach() {
+  if (image_ == nullptr || image_->learned->known()) return;
+  if (own_.empty() && !FindOwn(/*faults_tell=*/false).ok()) return;
+  std::vector<FrameRun> some;
+  std::uint64_t left = kLearnedBytes;
+  for (const FrameRun& run : own_) {
+    if (left == 0) break;
+    some.push_back({run.start, std::min(run.bytes, left)});
+    left -= some.back().bytes;
+  }
+  image_->learned->Learn(std::move(some));
+}
+
+void GuestMemory::CopyLearned() {
+  // Kernels before 5.14 do not know it; the pages are then copied as they are written to.
+  for (const FrameRun& run : image_->learned->Get())
+    ::madvise(At(run.start), run.bytes, MADV_POPULATE_WRITE);
 }
 
 absl::StatusOr<std::shared_ptr<const MemoryImage>> GuestMemory::TakeImage(
@@ -142,7 +165,7 @@ void GuestMemory::PutBack(std::span<const GuestPhysical> tables, bool& tables_ch
   std::uint64_t kept = 0;
   auto table = tables.begin();
   const std::byte* const image = image_->mapping.data();
-  std::erase_if(own_, [&](const Run& run) {
+  std::erase_if(own_, [&](const FrameRun& run) {
     while (table != tables.end() && *table < run.start) ++table;
     for (; table != tables.end() && *table < run.start + run.bytes; ++table)
       tables_changed = tables_changed || std::memcmp(At(*table), image + *table, kPageBytes) != 0;

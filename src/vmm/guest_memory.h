@@ -54,6 +54,9 @@ class GuestMemory {
   /// fault of the thread that uses it (HostTraits::faults_tell). Errors: kInternal; the contents
   /// are then undefined.
   absl::StatusOr<bool> Restore(std::span<const GuestPhysical> tables, bool faults_tell);
+  /// Tells the image what its memory has written to, where nobody has told it yet: those made from
+  /// now on have that copied in advance.
+  void Teach();
   /// End of the frames that the image has; 0 without one.
   std::uint64_t image_end() const { return image_ != nullptr ? image_->bytes : 0; }
 
@@ -109,16 +112,13 @@ class GuestMemory {
   std::uint64_t FreeBytes() const { return account_->free_bytes(); }
 
  private:
-  struct Run {
-    GuestPhysical start;
-    std::uint64_t bytes;
-  };
-
   GuestMemory(const kvm::Vm& vm, MemoryAccount& account, Mapping memory)
       : vm_(&vm), account_(&account), memory_(std::move(memory)) {}
   static absl::StatusOr<std::unique_ptr<GuestMemory>> Reserve(const kvm::Vm& vm,
                                                               MemoryAccount& account);
   bool AddSlot(std::uint64_t bytes);
+  /// Has the host copy now what others were taught.
+  void CopyLearned();
   /// Brings own_ up to date.
   absl::Status FindOwn(bool faults_tell);
   /// Copies the image over what is the memory's own there, or gives it back.
@@ -145,7 +145,7 @@ class GuestMemory {
   std::shared_ptr<const MemoryImage> image_;
   /// Which pages of the image's range are no longer the image's, in order, as of when the thread
   /// had had as many faults; empty: not known.
-  std::vector<Run> own_;
+  std::vector<FrameRun> own_;
   std::optional<ThreadFaults> own_known_at_;
   std::uint64_t charged_bytes_ = 0;
   std::uint64_t peak_resident_bytes_ = 0;

@@ -191,6 +191,10 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(const kvm::System& syst
   return machine;
 }
 
+Machine::~Machine() {
+  if (exits_ != 0) memory_->Teach();
+}
+
 absl::StatusOr<std::unique_ptr<Machine>> Machine::CreateFrom(const kvm::System& system,
                                                              const HostTraits& traits,
                                                              MemoryAccount& account,
@@ -208,6 +212,7 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::CreateFrom(const kvm::System& 
   machine->stack_frame_ = image.stack_frame;
   machine->vdso_data_frame_ = image.vdso_data_frame;
   WAXVM_RETURN_IF_ERROR(machine->SetUpVcpu(image.options));
+  machine->WarmUp(image);
   machine->LoadImageState(image);
   if (!machine->PayExtended()) return Internal("KVM refuses the vector registers of the snapshot");
   machine->can_load_inside_ = machine->HasExtendedPage(image);
@@ -234,6 +239,33 @@ absl::StatusOr<std::shared_ptr<const MachineImage>> Machine::TakeImage() {
   image->special.cs = Segment(kUserCode, 11, 3, /*code=*/true);
   image->special.ss = Segment(kUserData, 3, 3, /*code=*/false);
   return image;
+}
+
+// An image may come from anywhere: nothing of it runs before somebody has set its limits.
+bool Machine::HasOwnSystemPages() const {
+  const std::byte* const stubs = pages_.SystemPage(kStubAddress);
+  const std::byte* const descriptors = pages_.SystemPage(kDescriptorAddress);
+  const std::byte* const stack = pages_.SystemPage(kStackAddress);
+  if (stubs == nullptr || descriptors == nullptr || stack == nullptr) return false;
+  std::array<std::byte, kPageBytes> page{};
+  FillDescriptorPage(page.data(), traits_.kind == VmKind::kParavirtual);
+  return std::memcmp(descriptors, page.data(), page.size()) == 0 &&
+         std::memcmp(stubs, waxvm_stub_start, StubOffset(waxvm_stub_answers)) == 0;
+}
+
+// What KVM makes when a vCPU first runs takes as long as the rest of a first call. So it runs once,
+// from the doorbell of the stub to the host and no instruction of the program's. Where that fails,
+// the first call takes longer.
+void Machine::WarmUp(const MachineImage& image) {
+  if (traits_.kind != VmKind::kParavirtual || !traits_.vcpus_move_freely || !HasOwnSystemPages())
+    return;
+  synced().regs = image.general;
+  synced().regs.rip = kStubAddress + StubOffset(waxvm_stub_syscall_paravirtual);
+  synced().regs.rax = kAnswers;  // a call that no stub answers
+  synced().sregs = image.special;
+  vcpu_.run().kvm_dirty_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+  vcpu_.Run();
+  vcpu_.run().kvm_dirty_regs = 0;
 }
 
 // Where the next machine's ring 3 finds what to load.
@@ -266,6 +298,7 @@ void Machine::LoadImageState(const MachineImage& image) {
 absl::Status Machine::Restore(const MachineImage& image) {
   WAXVM_ASSIGN_OR_RETURN(const bool tables_changed,
                          memory_->Restore(image.tables, traits_.faults_tell));
+  if (exits_ != 0) memory_->Teach();
   // A frame that was a table and is none any more will be one again, for other addresses: a
   // hypervisor that shadows tables finds what it made of it then, still linked where it was.
   const bool links_changed = pages_.tables().size() != image.tables.size();

@@ -41,6 +41,9 @@ struct HostTraits {
   bool faults_tell = false;
   /// Ring 3 can load the whole vector state by itself: `xrstor` leaves nothing of what was there.
   bool loads_extended_inside = false;
+  /// A vCPU that has run on one thread runs on another at once. Before Linux 6.13 that takes a
+  /// grace period of the whole kernel, some milliseconds.
+  bool vcpus_move_freely = false;
 
   std::uint64_t tsc_khz = 0;      ///< of the guest's timestamp counter; 0: unknown
   bool invariant_tsc = false;     ///< counts at one speed, whatever the CPU does
@@ -120,6 +123,8 @@ struct Exit {
 /// of KVM as docs/design.md explains.
 class Machine {
  public:
+  ~Machine();
+
   /// `system`, `traits` and `account` outlive the machine.
   static absl::StatusOr<std::unique_ptr<Machine>> Create(const kvm::System& system,
                                                          const HostTraits& traits,
@@ -189,6 +194,7 @@ class Machine {
 
  private:
   friend absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system);
+  friend bool MovesFreely(Machine& machine);
   friend absl::Status ProbeTimestamps(Machine& machine, HostTraits& traits);
 
   enum class Stop { kNowhere, kSystemCall, kException, kExceptionWithCode, kReplaced };
@@ -202,6 +208,9 @@ class Machine {
         vcpu_(std::move(vcpu)) {}
   /// All but the vector registers, which are owed then.
   void LoadImageState(const MachineImage& image);
+  void WarmUp(const MachineImage& image);
+  /// The machine's own pages hold what this build puts there.
+  bool HasOwnSystemPages() const;
   void FillExtendedPage(const MachineImage& image);
   bool HasExtendedPage(const MachineImage& image) const;
   /// The guest begins in the stub that loads what is owed. False where it cannot.

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finds out what this host's KVM does by running a guest of a few instructions, never by a name.
 #include <cpuid.h>
+#include <pthread.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 
 #include "src/base/status.h"
 #include "src/vmm/machine.h"
@@ -130,6 +133,34 @@ absl::Status ProbeTimestamps(Machine& machine, HostTraits& traits) {
   return absl::OkStatus();
 }
 
+bool MovesFreely(Machine& machine) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::microseconds kNoWait{30};  // a short trip; any grace period takes longer
+  struct Trip {
+    Machine& machine;
+    Clock::duration time{};
+    static void* Take(void* self) {
+      Trip& trip = *static_cast<Trip*>(self);
+      const auto start = Clock::now();
+      trip.machine.CompletePendingIo();
+      trip.time = Clock::now() - start;
+      return nullptr;
+    }
+  };
+  machine.CompletePendingIo();
+  Trip trip{machine};
+  // Signals of the embedder are for threads of the embedder.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_t thread;
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const int error = ::pthread_create(&thread, nullptr, &Trip::Take, &trip);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (error != 0) return false;
+  ::pthread_join(thread, nullptr);
+  return trip.time < kNoWait;
+}
+
 absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system) {
   constexpr int kNeededSync = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
   if ((system.CheckExtension(KVM_CAP_SYNC_REGS) & kNeededSync) != kNeededSync)
@@ -166,6 +197,7 @@ absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system) {
   WAXVM_ASSIGN_OR_RETURN(traits.has_rdrand, Try(machine, kRdrand));
   WAXVM_ASSIGN_OR_RETURN(traits.faults_tell, CountsGuestFaults(machine));
   WAXVM_RETURN_IF_ERROR(ProbeTimestamps(machine, traits));
+  traits.vcpus_move_freely = MovesFreely(machine);
   traits.kind = ring3 ? VmKind::kParavirtual : VmKind::kHardware;  // not while the probe runs on
   traits.loads_extended_inside = ring3 && (traits.optional_cr4 & kCr4OsXsave) != 0 &&
                                  traits.extended_bytes <= WAXVM_EXTENDED_RDX &&
