@@ -64,6 +64,19 @@ std::optional<nanoseconds> Earlier(std::optional<nanoseconds> a, std::optional<n
   return b ? std::min(*a, *b) : a;
 }
 
+// A new call in the place of one that is over, waits for nothing and keeps no files: cheaper than
+// another PendingCall for every call.
+void Begin(PendingCall& call, std::uint64_t number, const SyscallArguments& arguments) {
+  call.number = number;
+  call.arguments = arguments;
+  call.progress = 0;
+  call.deadline.reset();
+  call.wake = Wake::kNone;
+  call.used_count = 0;
+  call.kept.reset();
+  call.woken = false;
+}
+
 }  // namespace
 
 Scheduler::Scheduler(Process& process) : process_(process), next_id_(Process::kPid + 1) {
@@ -168,7 +181,7 @@ void Scheduler::Try(Thread& thread) {
 std::optional<std::int64_t> Scheduler::Serve(std::uint64_t number,
                                              const SyscallArguments& arguments) {
   Thread& thread = *live_;
-  thread.call = PendingCall{.number = number, .arguments = arguments};
+  Begin(thread.call, number, arguments);
   const std::int32_t id = thread.id;
   Try(thread);
   // The answer of a host call goes into the registers when it comes; nothing else may.

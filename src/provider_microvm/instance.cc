@@ -99,10 +99,10 @@ absl::StatusOr<Event> MicroVmInstance::Resume() {
   if (cpu_limit_) cpu_left = *cpu_limit_ - (cpu_before_ - cpu_limit_from_);
 
   WAXVM_RETURN_IF_ERROR(kick_->Enter(deadline_, cpu_left));
-  cpu_entered_ = CpuClock();
+  if (ReadsCpuClock()) cpu_entered_ = CpuClock();
   in_resume_ = true;
   const absl::Cleanup leave = [this] {
-    cpu_before_ += CpuClock() - cpu_entered_;
+    if (ReadsCpuClock()) cpu_before_ += CpuClock() - cpu_entered_;
     in_resume_ = false;
     kick_->Leave();
   };
@@ -141,6 +141,7 @@ absl::StatusOr<Event> MicroVmInstance::RunUntilEvent() {
         break;
     }
     if (!output_status_.ok()) return output_status_;
+    if (!event && process_->pending_host_call()) return process_->TakeHostCall();
   }
   return *std::move(event);
 }
@@ -160,7 +161,7 @@ std::optional<Event> MicroVmInstance::ServeSystemCall() {
 std::optional<Event> MicroVmInstance::AfterScheduling() {
   if (process_->ending())
     return std::visit([](const auto& ending) -> Event { return ending; }, *process_->ending());
-  if (process_->pending_host_call()) return process_->TakeHostCall();
+  if (process_->pending_host_call()) return std::nullopt;
   if (std::exchange(wait_was_cut_short_, false) || kick_->requested()) return Ended();
   return std::nullopt;
 }
@@ -327,6 +328,10 @@ void MicroVmInstance::SetThreadId(std::int32_t id) {
 }
 
 nanoseconds MicroVmInstance::CpuTime() {
+  if (!ReadsCpuClock()) {
+    cpu_time_asked_ = true;
+    cpu_entered_ = CpuClock();
+  }
   return in_resume_ ? cpu_before_ + (CpuClock() - cpu_entered_) : cpu_before_;
 }
 

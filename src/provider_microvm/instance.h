@@ -74,7 +74,7 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   bool TrapsTimestamps() const;
   /// A fault that is the program's own: its handler's, or the end. Empty: it goes on.
   std::optional<Event> Raise(Fault fault, const siginfo_t& info, const vmm::Exit& exit);
-  /// The event of a process that is over or waits; empty: the guest goes on.
+  /// The event of a process that is over; empty: the guest goes on, or a host call waits.
   std::optional<Event> AfterScheduling();
   bool HasVdso() const;
   /// System calls and vDSO tell the same time.
@@ -83,10 +83,11 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   std::optional<Event> Ended();
   bool OverWallTime() const;
   bool OverCpuTime();
-  /// Not for calls without a limit on it: reading it twice is a tenth of what a call costs. The
-  /// program is shown the time spent in it then, which is no less.
+  /// Not for calls without a limit on it: reading it twice is a tenth of what a call costs. A
+  /// program that asks is shown the time spent in it since it first asked, which is no less.
   bool MeasuresCpuTime() const;
   nanoseconds CpuClock() const;
+  bool ReadsCpuClock() const { return cpu_time_asked_ || MeasuresCpuTime(); }
   std::uint64_t HostHeldBytes() const;
   absl::Status PutBack();
   bool IsRepeating(const vmm::Exit& exit);
@@ -111,6 +112,7 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   std::uint64_t exits_before_ = 0;          ///< the last reset
   std::chrono::nanoseconds cpu_before_{0};  ///< used in earlier calls of Resume
   std::chrono::nanoseconds cpu_entered_{0};
+  bool cpu_time_asked_ = false;
   bool in_resume_ = false;
   bool started_ = false;
   bool finished_ = false;

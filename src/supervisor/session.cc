@@ -171,9 +171,16 @@ absl::StatusOr<std::string> Session::State::RunCall() {
     auto* request = std::get_if<HostCallRequest>(&*event);
     if (request == nullptr) return Poison(std::visit(EndStatus{}, *event));
     if (request->name == kServeName) {
-      auto answer = TakeAnswer(*request);
-      if (!answer.ok()) return Poison(std::move(answer).status());
-      if (*answer) return **std::move(answer);
+      const absl::StatusOr<ServeRequest> said = ParseServeRequest(request->request);
+      if (!said.ok()) return Poison(said.status());
+      if (said->state == ServeRequest::State::kReturned) {
+        request->request.erase(0, kCallHeaderBytes);  // in place: a result is not copied elsewhere
+        return std::move(request->request);
+      }
+      if (said->state == ServeRequest::State::kFailed)
+        return absl::Status(said->code,
+                            ToAbsl(std::string_view(request->request).substr(kCallHeaderBytes)));
+      if (const absl::Status again = CallAgain(*said); !again.ok()) return Poison(again);
       continue;
     }
     const absl::StatusOr<std::optional<Event>> end = host.Serve(*instance, *request);
@@ -182,30 +189,15 @@ absl::StatusOr<std::string> Session::State::RunCall() {
   }
 }
 
-absl::StatusOr<std::optional<absl::StatusOr<std::string>>> Session::State::TakeAnswer(
-    HostCallRequest& request) {
-  using Answer = std::optional<absl::StatusOr<std::string>>;
-  WAXVM_ASSIGN_OR_RETURN(const ServeRequest said, ParseServeRequest(request.request));
-  switch (said.state) {
-    case ServeRequest::State::kReturned:
-      request.request.erase(0, kCallHeaderBytes);  // in place: a result is not copied elsewhere
-      return Answer(std::in_place, std::move(request.request));
-    case ServeRequest::State::kFailed: {
-      const std::string_view message = std::string_view(request.request).substr(kCallHeaderBytes);
-      return Answer(std::in_place, absl::Status(said.code, ToAbsl(message)));
-    }
-    case ServeRequest::State::kAgain:
-      if (++repeats > kMaxRepeats)
-        return absl::AbortedError(absl::StrFormat(
-            "the program breaks the format of calls: it asks for one call more than %d times",
-            kMaxRepeats));
-      WAXVM_RETURN_IF_ERROR(instance->CompleteHostCall(call));
-      return Answer();
-    case ServeRequest::State::kReady:
-      break;
-  }
-  return absl::AbortedError(
-      "the program breaks the format of calls: it says in a call that nothing was called yet");
+absl::Status Session::State::CallAgain(const ServeRequest& said) {
+  if (said.state != ServeRequest::State::kAgain)
+    return absl::AbortedError(
+        "the program breaks the format of calls: it says in a call that nothing was called yet");
+  if (++repeats > kMaxRepeats)
+    return absl::AbortedError(absl::StrFormat(
+        "the program breaks the format of calls: it asks for one call more than %d times",
+        kMaxRepeats));
+  return instance->CompleteHostCall(call);
 }
 
 absl::Status Session::State::Poison(absl::Status reason) {

@@ -60,9 +60,9 @@ struct Session::State {
                                    const CallOptions& options);
   absl::StatusOr<std::string> RunCall();
   absl::Status SetLimits(const CallLimits& limits);
-  /// What the program says when it waits again: the result, the function's error, or nothing where
-  /// the call was sent once more. Errors of the format poison.
-  absl::StatusOr<std::optional<absl::StatusOr<std::string>>> TakeAnswer(HostCallRequest& request);
+  /// Sends the call once more, for a program that waits again without an answer. Errors: that is
+  /// not what it says, or too often.
+  absl::Status CallAgain(const ServeRequest& said);
   /// Ends the instance; `reason` is what later calls are told.
   absl::Status Poison(absl::Status reason);
   Usage CurrentUsage() const { return instance ? instance->usage() : last_usage; }

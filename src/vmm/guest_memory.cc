@@ -28,6 +28,8 @@ constexpr std::uint64_t SlackBytes(std::uint64_t limit) {
 constexpr std::uint64_t kLeastRoomBytes = std::uint64_t{512} << 10;
 // What a clone may keep for itself over a reset.
 constexpr std::uint64_t kKeptPrivateBytes = std::uint64_t{2} << 20;
+// What a clone gets for itself before it was ever called.
+constexpr std::uint64_t kLearnedBytes = std::uint64_t{32} << 10;
 // Giving back less than this does not make it worth looking at the peak.
 constexpr std::uint64_t kPeakSampleFrames = 64;
 
@@ -80,7 +82,28 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> GuestMemory::CreateFrom(
   self.free_small_ = image->free_small;
   self.free_large_ = image->free_large;
   self.image_ = std::move(image);
+  self.CopyLearned();
   return result;
+}
+
+// A clone that waits for its first call holds these pages for itself, so there are few.
+void GuestMemory::Teach() {
+  if (image_ == nullptr || image_->learned->known()) return;
+  if (own_.empty() && !FindOwn(/*faults_tell=*/false).ok()) return;
+  std::vector<FrameRun> some;
+  std::uint64_t left = kLearnedBytes;
+  for (const FrameRun& run : own_) {
+    if (left == 0) break;
+    some.push_back({run.start, std::min(run.bytes, left)});
+    left -= some.back().bytes;
+  }
+  image_->learned->Learn(std::move(some));
+}
+
+void GuestMemory::CopyLearned() {
+  // Kernels before 5.14 do not know it; the pages are then copied as they are written to.
+  for (const FrameRun& run : image_->learned->Get())
+    ::madvise(At(run.start), run.bytes, MADV_POPULATE_WRITE);
 }
 
 absl::StatusOr<std::shared_ptr<const MemoryImage>> GuestMemory::TakeImage(
@@ -119,23 +142,48 @@ absl::StatusOr<std::shared_ptr<const MemoryImage>> GuestMemory::TakeImage(
                   .private_pages = std::move(private_pages)});
 }
 
-absl::StatusOr<bool> GuestMemory::Restore(std::span<const GuestPhysical> tables) {
-  if (image_ == nullptr) return FailedPrecondition("the memory was not made from a snapshot");
-  bool tables_changed = false;
-  std::uint64_t kept = 0;
+// Looking through the page tables costs more than all the rest of a short call, and a program that
+// was called before mostly writes to the pages that it wrote to then. A page that it has not
+// written to yet is the image's until the kernel copies it, which takes a fault of this thread:
+// without one there is nothing new to find.
+absl::Status GuestMemory::FindOwn(bool faults_tell) {
+  // Before the look: what comes after it is looked for next time.
+  const std::optional<ThreadFaults> now =
+      faults_tell ? ThreadFaults::OfThisThread() : std::optional<ThreadFaults>();
+  if (now && own_known_at_ == now) return absl::OkStatus();
+  own_known_at_.reset();
+  own_.clear();
   WAXVM_RETURN_IF_ERROR(image_->private_pages.ForEachRun(
       std::span(memory_.data(), image_->bytes), [&](std::uint64_t offset, std::uint64_t bytes) {
-        for (auto table = std::ranges::lower_bound(tables, offset);
-             !tables_changed && table != tables.end() && *table < offset + bytes; ++table)
-          tables_changed =
-              std::memcmp(At(*table), image_->mapping.data() + *table, kPageBytes) != 0;
-        if (kept + bytes <= kKeptPrivateBytes) {
-          kept += bytes;
-          std::memcpy(At(offset), image_->mapping.data() + offset, bytes);
-        } else {
-          Discard(offset, bytes);
-        }
+        own_.push_back({offset, bytes});
       }));
+  own_known_at_ = now;
+  return absl::OkStatus();
+}
+
+void GuestMemory::PutBack(std::span<const GuestPhysical> tables, bool& tables_changed) {
+  std::uint64_t kept = 0;
+  auto table = tables.begin();
+  const std::byte* const image = image_->mapping.data();
+  std::erase_if(own_, [&](const FrameRun& run) {
+    while (table != tables.end() && *table < run.start) ++table;
+    for (; table != tables.end() && *table < run.start + run.bytes; ++table)
+      tables_changed = tables_changed || std::memcmp(At(*table), image + *table, kPageBytes) != 0;
+    if (kept + run.bytes > kKeptPrivateBytes) {
+      Discard(run.start, run.bytes);
+      return true;
+    }
+    kept += run.bytes;
+    std::memcpy(At(run.start), image + run.start, run.bytes);
+    return false;
+  });
+}
+
+absl::StatusOr<bool> GuestMemory::Restore(std::span<const GuestPhysical> tables, bool faults_tell) {
+  if (image_ == nullptr) return FailedPrecondition("the memory was not made from a snapshot");
+  WAXVM_RETURN_IF_ERROR(FindOwn(faults_tell));
+  bool tables_changed = false;
+  PutBack(tables, tables_changed);
   if (next_ > image_->bytes) ::madvise(At(image_->bytes), next_ - image_->bytes, MADV_DONTNEED);
   next_ = image_->bytes;
   if (free_small_ != image_->free_small) free_small_ = image_->free_small;

@@ -16,6 +16,7 @@
 #include "src/kvm/kvm.h"
 #include "src/vmm/memory_image.h"
 #include "src/vmm/private_pages.h"
+#include "src/vmm/thread_faults.h"
 
 namespace waxvm::vmm {
 
@@ -49,8 +50,13 @@ class GuestMemory {
   /// Puts memory made by CreateFrom back to its image. What was written to is copied over, into the
   /// pages that the hypervisor knows already; so the pages a program writes to each time stay its
   /// own, up to a bound. `tables` are frames in which a change is told: returns true when one of
-  /// them was not as in the image. Errors: kInternal; the contents are then undefined.
-  absl::StatusOr<bool> Restore(std::span<const GuestPhysical> tables);
+  /// them was not as in the image. `faults_tell`: no page of this memory becomes its own without a
+  /// fault of the thread that uses it (HostTraits::faults_tell). Errors: kInternal; the contents
+  /// are then undefined.
+  absl::StatusOr<bool> Restore(std::span<const GuestPhysical> tables, bool faults_tell);
+  /// Tells the image what its memory has written to, where nobody has told it yet: those made from
+  /// now on have that copied in advance.
+  void Teach();
   /// End of the frames that the image has; 0 without one.
   std::uint64_t image_end() const { return image_ != nullptr ? image_->bytes : 0; }
 
@@ -111,6 +117,12 @@ class GuestMemory {
   static absl::StatusOr<std::unique_ptr<GuestMemory>> Reserve(const kvm::Vm& vm,
                                                               MemoryAccount& account);
   bool AddSlot(std::uint64_t bytes);
+  /// Has the host copy now what others were taught.
+  void CopyLearned();
+  /// Brings own_ up to date.
+  absl::Status FindOwn(bool faults_tell);
+  /// Copies the image over what is the memory's own there, or gives it back.
+  void PutBack(std::span<const GuestPhysical> tables, bool& tables_changed);
   /// The host takes its pages back: what is there is zero, or the image's, from now on.
   void Discard(GuestPhysical start, std::uint64_t bytes);
   bool Grow(std::uint64_t end);
@@ -131,6 +143,10 @@ class GuestMemory {
   std::vector<GuestPhysical> free_small_;
   std::vector<GuestPhysical> free_large_;
   std::shared_ptr<const MemoryImage> image_;
+  /// Which pages of the image's range are no longer the image's, in order, as of when the thread
+  /// had had as many faults; empty: not known.
+  std::vector<FrameRun> own_;
+  std::optional<ThreadFaults> own_known_at_;
   std::uint64_t charged_bytes_ = 0;
   std::uint64_t peak_resident_bytes_ = 0;
 };

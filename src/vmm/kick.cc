@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/vmm/kick.h"
 
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -8,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <vector>
 
 #include "src/base/status.h"
@@ -24,6 +24,13 @@ constexpr nanoseconds kRepeat = std::chrono::milliseconds(5);
 timespec ToTimespec(nanoseconds time) {
   return {.tv_sec = static_cast<time_t>(time.count() / 1'000'000'000),
           .tv_nsec = static_cast<long>(time.count() % 1'000'000'000)};
+}
+
+// The kernel's signal set is 64 bits; the C library's own way there takes longer.
+constexpr std::uint64_t Bit(int signal) { return std::uint64_t{1} << (signal - 1); }
+
+int SetMask(int how, const std::uint64_t* set, std::uint64_t* old) {
+  return static_cast<int>(::syscall(SYS_rt_sigprocmask, how, set, old, sizeof *set));
 }
 
 }  // namespace
@@ -63,18 +70,11 @@ absl::Status Kick::StartTimer(clockid_t clock, nanoseconds after, timer_t& timer
 }
 
 absl::Status Kick::Enter(std::optional<Clock::time_point> wall, std::optional<nanoseconds> cpu) {
-  sigset_t mine;
-  sigemptyset(&mine);
-  sigaddset(&mine, signal_);
-  if (const int error = ::pthread_sigmask(SIG_BLOCK, &mine, &outer_mask_); error != 0)
-    return ErrnoStatus(error, "pthread_sigmask");
-  // The kernel's signal set is the first 64 bits of the C library's.
-  std::memcpy(&run_mask_, &outer_mask_, sizeof run_mask_);
-  run_mask_ &= ~(std::uint64_t{1} << (signal_ - 1));
-  {
-    const MutexLock lock(mutex_);
-    thread_ = ::pthread_self();
-  }
+  const std::uint64_t mine = Bit(signal_);
+  if (SetMask(SIG_BLOCK, &mine, &outer_mask_) != 0) return ErrnoStatus(errno, "sigprocmask");
+  run_mask_ = outer_mask_ & ~mine;
+  thread_ = ::pthread_self();
+  turn_.store(Turn::kInside);
   wall_ = wall;
   timer_t timer;
   if (wall) {
@@ -97,13 +97,15 @@ void Kick::Leave() {
     timer->reset();
   }
   interrupt_at_.reset();
-  {
-    const MutexLock lock(mutex_);
-    thread_.reset();
-  }
+  // Whoever signals is about to be done.
+  for (Turn inside = Turn::kInside;
+       !turn_.compare_exchange_strong(inside, Turn::kNobody) && inside == Turn::kSignalling;
+       inside = Turn::kInside)
+    ::sched_yield();
   // Nobody else sends the signal, and nobody can any more.
   if (had_timer || requested()) Consume();
-  ::pthread_sigmask(SIG_SETMASK, &outer_mask_, nullptr);
+  // A thread that blocks it anyway is spared the call.
+  if ((outer_mask_ & Bit(signal_)) == 0) SetMask(SIG_SETMASK, &outer_mask_, nullptr);
 }
 
 void Kick::Consume() {
@@ -116,11 +118,14 @@ void Kick::Consume() {
 }
 
 void Kick::Request() {
-  requested_.store(true, std::memory_order_release);
+  requested_.store(true);
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(event_.get(), &one, sizeof one);
-  const MutexLock lock(mutex_);
-  if (thread_) ::pthread_kill(*thread_, signal_);
+  Turn inside = Turn::kInside;
+  // Somebody else who signals does it for this request, too.
+  if (!turn_.compare_exchange_strong(inside, Turn::kSignalling)) return;
+  ::pthread_kill(thread_, signal_);
+  turn_.store(Turn::kInside);
 }
 
 void Kick::InterruptAt(std::optional<Clock::time_point> when) {

@@ -15,7 +15,6 @@
 #include <span>
 
 #include "absl/status/statusor.h"
-#include "src/base/mutex.h"
 #include "src/base/unique_fd.h"
 
 namespace waxvm::vmm {
@@ -47,7 +46,7 @@ class Kick {
 
   /// Kicks the vCPU, now or as soon as it runs. Stays on.
   void Request();
-  bool requested() const { return requested_.load(std::memory_order_acquire); }
+  bool requested() const { return requested_.load(); }
 
   /// Kicks the vCPU at `when` and then every few milliseconds, on top of the rest; empty: not any
   /// more. Holds until Leave. Cheap when nothing changes.
@@ -65,10 +64,13 @@ class Kick {
   const int signal_;
   UniqueFd event_;
   std::atomic<bool> requested_ = false;
-  Mutex mutex_;
-  std::optional<pthread_t> thread_ ABSL_GUARDED_BY(mutex_);  ///< who may be signalled
+  /// Who may be signalled, while turn_ is not kNobody: no signal may reach a thread that has left,
+  /// and does not block it any more. A lock of two instructions, taken for every trip.
+  enum class Turn { kNobody, kInside, kSignalling };
+  std::atomic<Turn> turn_ = Turn::kNobody;
+  pthread_t thread_{};
   std::uint64_t run_mask_ = 0;
-  sigset_t outer_mask_{};
+  std::uint64_t outer_mask_ = 0;
   std::optional<Clock::time_point> wall_;
   std::optional<timer_t> wall_timer_;
   std::optional<timer_t> cpu_timer_;

@@ -20,6 +20,8 @@ extern const std::byte waxvm_stub_syscall_hardware[];
 extern const std::byte waxvm_stub_flush_syscall[];
 extern const std::byte waxvm_stub_flush_exception[];
 extern const std::byte waxvm_stub_flush_exception_code[];
+extern const std::byte waxvm_stub_load_extended[];
+extern const std::byte waxvm_stub_load_extended_end[];
 extern const std::byte waxvm_stub_saved_rax[];
 extern const std::byte waxvm_stub_exceptions[];
 extern const std::byte waxvm_stub_answers[];
@@ -34,6 +36,7 @@ namespace {
 constexpr GuestVirtual kDescriptorAddress = 0x1000;
 constexpr GuestVirtual kStubAddress = WAXVM_STUB_ADDRESS;
 constexpr GuestVirtual kStackAddress = 0x3000;
+constexpr GuestVirtual kExtendedAddress = WAXVM_EXTENDED_ADDRESS;
 // Inside the descriptor page. The TSS is followed by the bitmap of ports 0 to 0xff and a byte of
 // ones that ends it.
 constexpr std::uint64_t kTssOffset = 0x80;
@@ -188,6 +191,10 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(const kvm::System& syst
   return machine;
 }
 
+Machine::~Machine() {
+  if (exits_ != 0) memory_->Teach();
+}
+
 absl::StatusOr<std::unique_ptr<Machine>> Machine::CreateFrom(const kvm::System& system,
                                                              const HostTraits& traits,
                                                              MemoryAccount& account,
@@ -205,13 +212,20 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::CreateFrom(const kvm::System& 
   machine->stack_frame_ = image.stack_frame;
   machine->vdso_data_frame_ = image.vdso_data_frame;
   WAXVM_RETURN_IF_ERROR(machine->SetUpVcpu(image.options));
-  WAXVM_RETURN_IF_ERROR(machine->LoadImageState(image));
+  machine->WarmUp(image);
+  machine->LoadImageState(image);
+  if (!machine->PayExtended()) return Internal("KVM refuses the vector registers of the snapshot");
+  machine->can_load_inside_ = machine->HasExtendedPage(image);
   return machine;
 }
 
-absl::StatusOr<std::shared_ptr<const MachineImage>> Machine::TakeImage() const {
+absl::StatusOr<std::shared_ptr<const MachineImage>> Machine::TakeImage() {
   if (!AtUserMode()) return FailedPrecondition("the machine is inside a stub of its own");
+  if (!PayExtended()) return Internal("KVM refuses the vector registers");
   auto image = std::make_shared<MachineImage>();
+  image->general = general();
+  WAXVM_RETURN_IF_ERROR(vcpu_.GetExtended(image->extended));
+  FillExtendedPage(*image);
   WAXVM_ASSIGN_OR_RETURN(image->memory,
                          memory_->TakeImage(vdso_data_frame_ ? std::span(&*vdso_data_frame_, 1)
                                                              : std::span<const GuestPhysical>()));
@@ -221,32 +235,77 @@ absl::StatusOr<std::shared_ptr<const MachineImage>> Machine::TakeImage() const {
   image->stack_frame = stack_frame_;
   image->vdso_data_frame = vdso_data_frame_;
   image->options = options_;
-  image->general = general();
   image->special = special();
   image->special.cs = Segment(kUserCode, 11, 3, /*code=*/true);
   image->special.ss = Segment(kUserData, 3, 3, /*code=*/false);
-  WAXVM_RETURN_IF_ERROR(vcpu_.GetExtended(image->extended));
   return image;
 }
 
-absl::Status Machine::LoadImageState(const MachineImage& image) {
+// An image may come from anywhere: nothing of it runs before somebody has set its limits.
+bool Machine::HasOwnSystemPages() const {
+  const std::byte* const stubs = pages_.SystemPage(kStubAddress);
+  const std::byte* const descriptors = pages_.SystemPage(kDescriptorAddress);
+  const std::byte* const stack = pages_.SystemPage(kStackAddress);
+  if (stubs == nullptr || descriptors == nullptr || stack == nullptr) return false;
+  std::array<std::byte, kPageBytes> page{};
+  FillDescriptorPage(page.data(), traits_.kind == VmKind::kParavirtual);
+  return std::memcmp(descriptors, page.data(), page.size()) == 0 &&
+         std::memcmp(stubs, waxvm_stub_start, StubOffset(waxvm_stub_answers)) == 0;
+}
+
+// What KVM makes when a vCPU first runs takes as long as the rest of a first call. So it runs once,
+// from the doorbell of the stub to the host and no instruction of the program's. Where that fails,
+// the first call takes longer.
+void Machine::WarmUp(const MachineImage& image) {
+  if (traits_.kind != VmKind::kParavirtual || !traits_.vcpus_move_freely || !HasOwnSystemPages())
+    return;
+  synced().regs = image.general;
+  synced().regs.rip = kStubAddress + StubOffset(waxvm_stub_syscall_paravirtual);
+  synced().regs.rax = kAnswers;  // a call that no stub answers
+  synced().sregs = image.special;
+  vcpu_.run().kvm_dirty_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+  vcpu_.Run();
+  vcpu_.run().kvm_dirty_regs = 0;
+}
+
+// Where the next machine's ring 3 finds what to load.
+void Machine::FillExtendedPage(const MachineImage& image) {
+  std::byte* const page = pages_.SystemPage(kExtendedAddress);
+  if (page == nullptr) return;
+  std::memcpy(page, image.extended.data(), traits_.extended_bytes);
+  Put<std::uint64_t>(page + WAXVM_EXTENDED_RDX, image.general.rdx);
+}
+
+// KVM has taken the same state already, so the processor will; and it is the host's alone, in a
+// page that no program can write to.
+bool Machine::HasExtendedPage(const MachineImage& image) const {
+  if (!traits_.loads_extended_inside) return false;
+  const std::byte* const page = pages_.SystemPage(kExtendedAddress);
+  return page != nullptr && std::memcmp(page, image.extended.data(), traits_.extended_bytes) == 0 &&
+         std::memcmp(page + WAXVM_EXTENDED_RDX, &image.general.rdx, sizeof image.general.rdx) == 0;
+}
+
+void Machine::LoadImageState(const MachineImage& image) {
   // Without a look at what they are: reading them costs more than a call may.
   synced().regs = user_ = image.general;
   synced().sregs = image.special;
   special_is_current_ = true;
   vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
   stop_ = Stop::kReplaced;
-  return vcpu_.SetExtended(image.extended);
+  owed_extended_ = &image;
 }
 
 absl::Status Machine::Restore(const MachineImage& image) {
-  WAXVM_ASSIGN_OR_RETURN(const bool tables_changed, memory_->Restore(image.tables));
+  WAXVM_ASSIGN_OR_RETURN(const bool tables_changed,
+                         memory_->Restore(image.tables, traits_.faults_tell));
+  if (exits_ != 0) memory_->Teach();
   // A frame that was a table and is none any more will be one again, for other addresses: a
   // hypervisor that shadows tables finds what it made of it then, still linked where it was.
   const bool links_changed = pages_.tables().size() != image.tables.size();
   pages_.Restored(image.tables, tables_changed);
   if (links_changed) memory_->ForgetShadows();
-  return LoadImageState(image);
+  LoadImageState(image);
+  return absl::OkStatus();
 }
 
 absl::Status Machine::BuildSystemPages(const MachineOptions& options) {
@@ -262,6 +321,12 @@ absl::Status Machine::BuildSystemPages(const MachineOptions& options) {
         "the memory limit does not leave room for the machine itself (about 64 KiB)");
   stub_frame_ = *stubs;
   stack_frame_ = *stack;
+  if (traits_.loads_extended_inside) {
+    const auto extended = memory_->AllocateFrame();
+    if (!extended || !pages_.MapSystemPage(kExtendedAddress, *extended, /*user=*/true,
+                                           /*write=*/false))
+      return absl::ResourceExhaustedError("the memory limit does not leave room for the machine");
+  }
   FillDescriptorPage(memory_->At(*descriptors), paravirtual);
   FillStubPage(memory_->At(*stubs), paravirtual && traits_.has_fsgsbase, options.fixed_answers);
   return options.vdso ? MapVdso() : absl::OkStatus();
@@ -341,6 +406,7 @@ void Machine::CompletePendingIo() {
 }
 
 void Machine::Start(std::uint64_t instruction_pointer, std::uint64_t stack_pointer) {
+  PayExtended();
   if (exits_ != 0) CompletePendingIo();
   special_is_current_ = true;
   kvm_sregs& special = vcpu_.run().s.regs.sregs;
@@ -379,12 +445,16 @@ Exit Machine::Run() {
   // A hypervisor that shadows page tables was told by Revoke; real hardware has a TLB as well.
   if (pages_.TakeFlushPending() && traits_.kind == VmKind::kHardware && !ReturnThroughFlush())
     pages_.RequestFlush();
+  if (owed_extended_ != nullptr && !ReturnThroughLoad() && !PayExtended())
+    return {.kind = Exit::Kind::kFailed, .detail = "KVM refuses the vector registers"};
   stop_ = Stop::kNowhere;
   const int error = vcpu_.Run();
   kvm_run& run = vcpu_.run();
   run.kvm_dirty_regs = 0;
   user_ = synced().regs;
   special_is_current_ = traits_.kind == VmKind::kHardware;
+  if (owed_extended_ != nullptr && !LeaveLoad())
+    return {.kind = Exit::Kind::kFailed, .detail = "the guest did not load its vector registers"};
   if (error == EINTR || error == EAGAIN) return {.kind = Exit::Kind::kInterrupted};
   ++exits_;
   if (error != 0)
@@ -508,6 +578,42 @@ void Machine::ReturnThroughFrame() {
   vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
 }
 
+// Ring 3 loads its vector registers itself, which takes KVM some microseconds. At the return from a
+// system call the registers are free that this needs.
+bool Machine::ReturnThroughLoad() {
+  kvm_regs& regs = synced().regs;
+  if (!can_load_inside_ || regs.rip != regs.rcx || regs.rip != owed_extended_->general.rip ||
+      regs.rdx != owed_extended_->general.rdx)
+    return false;
+  regs.r11 = regs.rax;
+  regs.rip = kStubAddress + StubOffset(waxvm_stub_load_extended);
+  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+  return true;
+}
+
+// Nobody is to see the registers of what ran here before, a signal handler that an interruption in
+// the stub brings least of all: then the host loads them after all.
+bool Machine::LeaveLoad() {
+  const std::uint64_t begin = kStubAddress + StubOffset(waxvm_stub_load_extended);
+  const std::uint64_t end = kStubAddress + StubOffset(waxvm_stub_load_extended_end);
+  if (user_.rip < begin || user_.rip >= end) {
+    owed_extended_ = nullptr;
+    return true;
+  }
+  kvm_regs& regs = synced().regs;
+  regs.rip = regs.rcx;
+  regs.rax = regs.r11;
+  regs.rdx = owed_extended_->general.rdx;
+  vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+  user_ = regs;
+  return PayExtended();
+}
+
+bool Machine::PayExtended() {
+  if (owed_extended_ == nullptr) return true;
+  return vcpu_.SetExtended(std::exchange(owed_extended_, nullptr)->extended).ok();
+}
+
 bool Machine::AtUserMode() const { return stop_ != Stop::kNowhere || InRing3(); }
 
 void Machine::SetRegisters(const UserRegisters& registers) {
@@ -522,12 +628,12 @@ void Machine::SetRegisters(const UserRegisters& registers) {
   stop_ = Stop::kReplaced;
 }
 
-void Machine::SaveExtended(std::span<std::byte, kvm::Vcpu::kExtendedBytes> state) const {
-  if (!vcpu_.GetExtended(state).ok()) std::ranges::fill(state, std::byte{0});
+void Machine::SaveExtended(std::span<std::byte, kvm::Vcpu::kExtendedBytes> state) {
+  if (!PayExtended() || !vcpu_.GetExtended(state).ok()) std::ranges::fill(state, std::byte{0});
 }
 
 bool Machine::LoadExtended(std::span<const std::byte, kvm::Vcpu::kExtendedBytes> state) {
-  return vcpu_.SetExtended(state).ok();
+  return PayExtended() && vcpu_.SetExtended(state).ok();
 }
 
 UserRegisters Machine::registers() const {

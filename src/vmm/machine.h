@@ -36,6 +36,15 @@ struct HostTraits {
   kvm::CpuidTable cpuid;             ///< as offered, without what waxvm keeps away from guests
   kvm_sregs reset_sregs{};           ///< of a vCPU that was just made
 
+  /// A guest that writes to a page which the host has yet to make (or to copy) is counted as a page
+  /// fault of the thread that runs it.
+  bool faults_tell = false;
+  /// Ring 3 can load the whole vector state by itself: `xrstor` leaves nothing of what was there.
+  bool loads_extended_inside = false;
+  /// A vCPU that has run on one thread runs on another at once. Before Linux 6.13 that takes a
+  /// grace period of the whole kernel, some milliseconds.
+  bool vcpus_move_freely = false;
+
   std::uint64_t tsc_khz = 0;      ///< of the guest's timestamp counter; 0: unknown
   bool invariant_tsc = false;     ///< counts at one speed, whatever the CPU does
   bool tsc_is_hosts = false;      ///< `rdtsc` inside reads what it reads outside …
@@ -114,6 +123,8 @@ struct Exit {
 /// of KVM as docs/design.md explains.
 class Machine {
  public:
+  ~Machine();
+
   /// `system`, `traits` and `account` outlive the machine.
   static absl::StatusOr<std::unique_ptr<Machine>> Create(const kvm::System& system,
                                                          const HostTraits& traits,
@@ -147,8 +158,9 @@ class Machine {
 
   /// The machine as it is; AtUserMode() must hold. The vDSO has no clock in it.
   /// Errors: kFailedPrecondition, kResourceExhausted, kInternal.
-  absl::StatusOr<std::shared_ptr<const MachineImage>> TakeImage() const;
-  /// Undoes everything since CreateFrom(`image`). Errors: the machine can only be destroyed.
+  absl::StatusOr<std::shared_ptr<const MachineImage>> TakeImage();
+  /// Undoes everything since CreateFrom(`image`), which outlives the machine. Errors: the machine
+  /// can only be destroyed.
   absl::Status Restore(const MachineImage& image);
 
   /// True when registers() are a program's and may be replaced: after every exit but one by an
@@ -157,7 +169,7 @@ class Machine {
   /// The guest goes on in ring 3 with exactly these.
   void SetRegisters(const UserRegisters& registers);
   /// x87 and vector registers, in the standard format of XSAVE.
-  void SaveExtended(std::span<std::byte, kvm::Vcpu::kExtendedBytes> state) const;
+  void SaveExtended(std::span<std::byte, kvm::Vcpu::kExtendedBytes> state);
   /// False when KVM refuses the state; nothing has changed then.
   bool LoadExtended(std::span<const std::byte, kvm::Vcpu::kExtendedBytes> state);
 
@@ -182,6 +194,7 @@ class Machine {
 
  private:
   friend absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system);
+  friend bool MovesFreely(Machine& machine);
   friend absl::Status ProbeTimestamps(Machine& machine, HostTraits& traits);
 
   enum class Stop { kNowhere, kSystemCall, kException, kExceptionWithCode, kReplaced };
@@ -193,7 +206,19 @@ class Machine {
         pages_(std::move(pages)),
         vm_(std::move(vm)),
         vcpu_(std::move(vcpu)) {}
-  absl::Status LoadImageState(const MachineImage& image);
+  /// All but the vector registers, which are owed then.
+  void LoadImageState(const MachineImage& image);
+  void WarmUp(const MachineImage& image);
+  /// The machine's own pages hold what this build puts there.
+  bool HasOwnSystemPages() const;
+  void FillExtendedPage(const MachineImage& image);
+  bool HasExtendedPage(const MachineImage& image) const;
+  /// The guest begins in the stub that loads what is owed. False where it cannot.
+  bool ReturnThroughLoad();
+  /// After an exit of a guest that began there. False when KVM refuses what was not loaded.
+  bool LeaveLoad();
+  /// Puts what is owed into the vCPU now. False when KVM refuses it.
+  bool PayExtended();
   absl::Status BuildSystemPages(const MachineOptions& options);
   absl::Status MapVdso();
   absl::Status SetUpVcpu(const MachineOptions& options);
@@ -221,7 +246,10 @@ class Machine {
   std::uint64_t cr4_ = 0;
   std::uint64_t exits_ = 0;
   Stop stop_ = Stop::kNowhere;
-  kvm_regs user_{};                ///< ring 3's view at the last exit
+  kvm_regs user_{};  ///< ring 3's view at the last exit
+  /// Whose vector registers are to be in the vCPU before an instruction of the program runs.
+  const MachineImage* owed_extended_ = nullptr;
+  bool can_load_inside_ = false;   ///< the guest has a page with those of its image
   std::uint64_t return_slot_ = 0;  ///< where on the stack page the last exception keeps its rip
 };
 

@@ -239,6 +239,13 @@ bool PageTable::MapSystemPage(GuestVirtual address, GuestPhysical frame, bool us
   return true;
 }
 
+std::byte* PageTable::SystemPage(GuestVirtual address) const {
+  std::uint64_t bytes = 0;
+  const std::uint64_t* leaf = FindLeaf(address, bytes);
+  if (leaf == nullptr || bytes != kPageBytes || (*leaf & kOwnership) != 0) return nullptr;
+  return memory_->At(*leaf & kFrameMask);
+}
+
 bool PageTable::MapShared(GuestVirtual address, GuestPhysical frame, PageAccess access) {
   std::uint64_t* slot = MakeSlot(address, 1);
   if (slot == nullptr) return false;
@@ -332,7 +339,14 @@ std::span<std::byte> PageTable::HostRun(GuestVirtual address, std::uint64_t want
   return run.first(std::min<std::uint64_t>(run.size(), wanted));
 }
 
+// What lies within one page, as most does that a system call copies, is found with one look.
 std::size_t PageTable::CopyFrom(GuestVirtual address, std::span<std::byte> to) const {
+  std::uint64_t size = 0;
+  if (const std::uint64_t* leaf = FindLeaf(address, size);
+      leaf != nullptr && (*leaf & kOwnership) != 0 && to.size() <= size - (address & (size - 1))) {
+    std::memcpy(to.data(), memory_->At(*leaf & kFrameMask) + (address & (size - 1)), to.size());
+    return to.size();
+  }
   std::size_t done = 0;
   while (done < to.size()) {
     const std::span<std::byte> run = HostRun(address + done, to.size() - done);
@@ -364,6 +378,13 @@ std::int64_t PageTable::Fill(GuestVirtual address, std::uint64_t bytes, Reader r
 }
 
 std::size_t PageTable::CopyTo(GuestVirtual address, std::span<const std::byte> from) {
+  std::uint64_t size = 0;
+  if (const std::uint64_t* leaf = FindLeaf(address, size);
+      leaf != nullptr && (*leaf & kOwnership) != 0 &&
+      from.size() <= size - (address & (size - 1))) {
+    std::memcpy(memory_->At(*leaf & kFrameMask) + (address & (size - 1)), from.data(), from.size());
+    return from.size();
+  }
   std::size_t done = 0;
   while (done < from.size()) {
     const std::span<std::byte> run = HostRun(address + done, from.size() - done);

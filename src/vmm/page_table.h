@@ -55,6 +55,8 @@ class PageTable {
   /// Maps one frame of the VMM's own at `address`, for ring 0 or, if `user`, for everybody. False
   /// when memory ran out or something is there. No other method changes or copies such a page.
   bool MapSystemPage(GuestVirtual address, GuestPhysical frame, bool user, bool write);
+  /// What MapSystemPage has mapped there; null: nothing.
+  std::byte* SystemPage(GuestVirtual address) const;
   /// Maps a frame that may be mapped elsewhere, too, and that no method here frees. What is there
   /// already can only be the same frame, whose rights become `access`. False when memory ran out.
   bool MapShared(GuestVirtual address, GuestPhysical frame, PageAccess access);

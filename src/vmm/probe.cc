@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finds out what this host's KVM does by running a guest of a few instructions, never by a name.
 #include <cpuid.h>
+#include <pthread.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 
 #include "src/base/status.h"
 #include "src/vmm/machine.h"
+#include "src/vmm/stubs.h"
+#include "src/vmm/thread_faults.h"
 #include "src/vmm/vdso/guest_clock.h"
 
 namespace waxvm::vmm {
@@ -17,7 +22,7 @@ constexpr std::uint64_t kProbeMemoryBytes = 1 << 20;
 constexpr std::uint32_t kCall = 600;  // no stub answers it
 
 // Instructions to try, each ending in `mov $600, %eax; syscall`, 16 bytes apart.
-enum Fragment { kSystemCall, kRdtsc, kWrfsbase, kRdrand, kRdtscToRbx, kFragments };
+enum Fragment { kSystemCall, kRdtsc, kWrfsbase, kRdrand, kRdtscToRbx, kStore, kFragments };
 constexpr std::size_t kFragmentBytes = 16;
 constexpr std::array<std::array<unsigned char, kFragmentBytes>, kFragments> kCode = {{
     {0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},
@@ -25,6 +30,8 @@ constexpr std::array<std::array<unsigned char, kFragmentBytes>, kFragments> kCod
     {0xf3, 0x48, 0x0f, 0xae, 0xd7, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},
     {0x0f, 0xc7, 0xf0, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},
     {0x0f, 0x31, 0x89, 0xc3, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},  // rdtsc; mov %eax, %ebx
+    {0xa2, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f,
+     0x05},
 }};
 
 // True when the fragment reached its system call; false when it raised an exception.
@@ -59,6 +66,29 @@ absl::StatusOr<bool> ReadsHostsTimestamps(Machine& machine) {
 bool HasInvariantTsc() {
   std::uint32_t a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid(0x80000007, &a, &b, &c, &d) != 0 && ((d >> 8) & 1) != 0;
+}
+
+// Processors of AMD before Zen 2 leave the addresses of the last x87 instruction as they are when
+// they load a state that has none: something of another call would be left.
+bool LoadsErrorPointers() {
+  constexpr std::uint32_t kAmd = 0x68747541, kHygon = 0x6f677948;  // the first letters of a name
+  std::uint32_t a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(0, &a, &b, &c, &d) == 0) return false;
+  if (b != kAmd && b != kHygon) return true;
+  return __get_cpuid(0x80000008, &a, &b, &c, &d) != 0 && ((b >> 2) & 1) != 0;  // XSAVEERPTR
+}
+
+// True when a guest's first write to a page of its memory counts as a fault of this thread.
+absl::StatusOr<bool> CountsGuestFaults(Machine& machine) {
+  constexpr GuestVirtual kFresh = 0x20000;  // where kStore stores
+  if (!machine.pages().Populate(kFresh, kPageBytes, {.read = true, .write = true}))
+    return Unavailable("cannot give the probe its memory");
+  WAXVM_RETURN_IF_ERROR(Try(machine, kSystemCall).status());
+  const std::optional<ThreadFaults> before = ThreadFaults::OfThisThread();
+  const std::optional<ThreadFaults> after_none = ThreadFaults::OfThisThread();
+  WAXVM_ASSIGN_OR_RETURN(const bool stored, Try(machine, kStore));
+  const std::optional<ThreadFaults> after = ThreadFaults::OfThisThread();
+  return stored && before && before == after_none && after && after != before;
 }
 
 // Keeps away from guests what would be state that waxvm does not manage (AMX, protection keys,
@@ -103,6 +133,34 @@ absl::Status ProbeTimestamps(Machine& machine, HostTraits& traits) {
   return absl::OkStatus();
 }
 
+bool MovesFreely(Machine& machine) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::microseconds kNoWait{30};  // a short trip; any grace period takes longer
+  struct Trip {
+    Machine& machine;
+    Clock::duration time{};
+    static void* Take(void* self) {
+      Trip& trip = *static_cast<Trip*>(self);
+      const auto start = Clock::now();
+      trip.machine.CompletePendingIo();
+      trip.time = Clock::now() - start;
+      return nullptr;
+    }
+  };
+  machine.CompletePendingIo();
+  Trip trip{machine};
+  // Signals of the embedder are for threads of the embedder.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_t thread;
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const int error = ::pthread_create(&thread, nullptr, &Trip::Take, &trip);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (error != 0) return false;
+  ::pthread_join(thread, nullptr);
+  return trip.time < kNoWait;
+}
+
 absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system) {
   constexpr int kNeededSync = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
   if ((system.CheckExtension(KVM_CAP_SYNC_REGS) & kNeededSync) != kNeededSync)
@@ -137,8 +195,13 @@ absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system) {
   traits.traps_rdtsc = !reads_clock;
   WAXVM_ASSIGN_OR_RETURN(traits.has_fsgsbase, Try(machine, kWrfsbase));
   WAXVM_ASSIGN_OR_RETURN(traits.has_rdrand, Try(machine, kRdrand));
+  WAXVM_ASSIGN_OR_RETURN(traits.faults_tell, CountsGuestFaults(machine));
   WAXVM_RETURN_IF_ERROR(ProbeTimestamps(machine, traits));
+  traits.vcpus_move_freely = MovesFreely(machine);
   traits.kind = ring3 ? VmKind::kParavirtual : VmKind::kHardware;  // not while the probe runs on
+  traits.loads_extended_inside = ring3 && (traits.optional_cr4 & kCr4OsXsave) != 0 &&
+                                 traits.extended_bytes <= WAXVM_EXTENDED_RDX &&
+                                 LoadsErrorPointers();
   return traits;
 }
 

@@ -15,10 +15,12 @@
         .globl  waxvm_stub_start, waxvm_stub_end
         .globl  waxvm_stub_syscall_paravirtual, waxvm_stub_syscall_hardware
         .globl  waxvm_stub_flush_syscall, waxvm_stub_flush_exception, waxvm_stub_flush_exception_code
+        .globl  waxvm_stub_load_extended, waxvm_stub_load_extended_end
         .globl  waxvm_stub_saved_rax, waxvm_stub_exceptions, waxvm_stub_answers
         .hidden waxvm_stub_start, waxvm_stub_end
         .hidden waxvm_stub_syscall_paravirtual, waxvm_stub_syscall_hardware
         .hidden waxvm_stub_flush_syscall, waxvm_stub_flush_exception, waxvm_stub_flush_exception_code
+        .hidden waxvm_stub_load_extended, waxvm_stub_load_extended_end
         .hidden waxvm_stub_saved_rax, waxvm_stub_exceptions, waxvm_stub_answers
 
         .balign 4096
@@ -61,6 +63,18 @@ waxvm_stub_syscall_hardware:
         sysretq
 1:      out     %al, $0xf0
         sysretq
+
+/* The way back from a system call whose vector registers are those of an image (paravirtual): rcx
+ * holds where to, r11, which is free as above, what goes into rax. */
+        .balign 16
+waxvm_stub_load_extended:
+        mov     $-1, %eax
+        mov     %eax, %edx
+        xrstor64 WAXVM_EXTENDED_ADDRESS
+        mov     WAXVM_EXTENDED_ADDRESS + WAXVM_EXTENDED_RDX, %rdx
+        mov     %r11, %rax
+        jmp     *%rcx
+waxvm_stub_load_extended_end:
 
 /* The way back after rights were taken away: drop what the TLB holds. rax waits in memory. */
         .balign 16
