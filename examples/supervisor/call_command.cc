@@ -122,7 +122,9 @@ Calls CallOften(const Call& call, const RunFlags& flags, std::uint64_t count,
                 std::atomic<bool>& enough) {
   Calls calls;
   CallOptions options;
-  options.limits = {.wall_time = flags.limits.wall_time, .cpu_time = flags.limits.cpu_time};
+  options.limits = {.wall_time = flags.limits.wall_time,
+                    .cpu_time = flags.limits.cpu_time,
+                    .fuel = flags.limits.fuel};
   calls.times.reserve(static_cast<std::size_t>(std::min(count, kMaxTimes)));
   for (std::uint64_t i = 0; i < count && !enough; ++i) {
     const auto start = std::chrono::steady_clock::now();

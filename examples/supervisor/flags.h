@@ -33,8 +33,8 @@ struct RunFlags {
   std::string report_path;             ///< empty: no report
   std::string program;                 ///< empty only where an image may say what to run
   std::vector<std::string> arguments;  ///< after argv[0]; for call: the function and its argument
-  std::uint64_t repeat = 1;            ///< for call
-  std::uint64_t pool = 0;              ///< for call: its instances; 0: none, one session
+  std::uint64_t repeat = 1;            ///< calls, or runs
+  std::uint64_t pool = 0;              ///< its instances; 0: none
   bool help = false;
 };
 

@@ -116,6 +116,11 @@ std::string ReportToJson(const RunResult& result) {
   const Report& report = result.report;
   const auto limit_name = [](LimitKind kind) { return Quoted(LimitName(kind)); };
   const auto number = [](std::uint64_t value) { return Number(value); };
+  const auto resident = [](const InstanceMemory& m) { return Number(m.resident_bytes); };
+  const auto shared = [](const InstanceMemory& m) {
+    return Number(m.resident_bytes - std::min(m.private_bytes, m.resident_bytes));
+  };
+  const auto own = [](const InstanceMemory& m) { return Number(m.private_bytes); };
   return std::move(Object()
                        .Add("provider", Quoted(report.provider))
                        .Add("isolation", Quoted(IsolationName(report.isolation)))
@@ -133,7 +138,11 @@ std::string ReportToJson(const RunResult& result) {
                        .Add("ambient", List(report.ambient, Quoted))
                        .Add("vm_exits", OrNull(report.vm_exits, number))
                        .Add("setup_seconds", Seconds(report.setup_time))
-                       .Add("teardown_seconds", Seconds(report.teardown_time)))
+                       .Add("teardown_seconds", Seconds(report.teardown_time))
+                       .Add("resident_bytes", OrNull(report.memory, resident))
+                       .Add("shared_bytes", OrNull(report.memory, shared))
+                       .Add("private_bytes", OrNull(report.memory, own))
+                       .Add("fuel", OrNull(report.fuel, number)))
       .Close();
 }
 

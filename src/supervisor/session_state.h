@@ -32,7 +32,8 @@ struct SessionOrigin {
   const Authorizer authorizer;
   GrantSet grants;
   UniqueFd input;
-  InstanceSpec spec;  ///< without gate and output
+  InstanceSpec spec;      ///< without gate and output
+  bool of_start = false;  ///< the program has not run
 };
 
 /// What a snapshot is.
@@ -55,6 +56,7 @@ struct Session::State {
   absl::StatusOr<std::string> Call(std::string_view function, std::string_view arguments,
                                    const CallOptions& options);
   absl::StatusOr<std::string> RunCall();
+  absl::StatusOr<RunResult> Run(const RunRequest& request);
   absl::Status SetLimits(const CallLimits& limits);
   /// What the program says when it waits again: the result, the function's error, or nothing where
   /// the call was sent once more. Errors of the format poison.

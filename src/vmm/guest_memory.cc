@@ -311,10 +311,9 @@ bool GuestMemory::IsZero(GuestPhysical frame) const {
 }
 
 absl::StatusOr<MemoryUse> GuestMemory::Use() const {
-  const std::span<std::byte> frames(At(0), next_);
-  if (image_ != nullptr) return image_->private_pages.Count(frames);
-  WAXVM_ASSIGN_OR_RETURN(const PrivatePages pages, PrivatePages::Open());
-  return pages.Count(frames);
+  if (image_ != nullptr) return image_->private_pages.Count({At(0), next_});
+  const std::uint64_t resident = ResidentBytes();
+  return MemoryUse{.resident_bytes = resident, .private_bytes = resident};
 }
 
 std::uint64_t GuestMemory::ResidentBytes() const {
