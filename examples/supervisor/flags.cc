@@ -57,7 +57,7 @@ absl::Status AddVariable(RunFlags& flags, std::string_view text) {
   return absl::OkStatus();
 }
 
-/// Which commands have a flag.
+/// Which commands have a flag, and which command it is.
 enum class Of { kBoth, kRun, kCall };
 
 struct Flag {
@@ -373,7 +373,7 @@ std::string RunFlagsHelp() {
 }
 
 std::string CallFlagsHelp() {
-  return Help([](const Flag& flag) { return flag.of == Of::kCall; });
+  return Help([](const Flag& flag) { return flag.name == "repeat" || flag.name == "pool"; });
 }
 
 }  // namespace waxvm::cli

@@ -45,7 +45,7 @@ absl::StatusOr<RunFlags> ParseRunFlags(std::span<const std::string_view> argumen
 /// The same for what follows `waxvm call`: it lacks some flags, has others, and needs a function.
 absl::StatusOr<RunFlags> ParseCallFlags(std::span<const std::string_view> arguments);
 
-/// One line a flag, for `waxvm help`: those of run, and those that call alone has.
+/// One line a flag, for `waxvm help`: those of run, and of these the ones for many calls.
 std::string RunFlagsHelp();
 std::string CallFlagsHelp();
 

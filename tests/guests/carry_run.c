@@ -3,6 +3,7 @@
  * carry_run HOW TEXT: looks in every place that a program has for what an earlier run left there,
  * writes to standard output which had something, and then its arguments, its environment variable
  * WHO, its standard input, and AT_RANDOM. It leaves TEXT everywhere and ends as HOW says: "return",
+ * "twice" after looking once more at what it has left itself,
  * "exit" in the middle of everything, "threads" while others run, "sleepers" while others wait,
  * "group" from another thread, "fault", "spin", "abort".
  */
@@ -96,6 +97,12 @@ static void look(void) {
   if (access("/proc/self/task/3", F_OK) == 0) note("thread", "another");
 }
 
+static __attribute__((noinline)) void carry_below(void) {
+  char below[16384];
+  for (unsigned i = 0; i + 8 < sizeof below; i += 64) strcpy(below + i, "carried");
+  __asm__ volatile("" : : "r"(below) : "memory");
+}
+
 static void carry(const char* what) {
   long vector = 0x5ec7e7;
   sigset_t mask;
@@ -122,6 +129,7 @@ static void carry(const char* what) {
   sigaddset(&mask, SIGUSR2);
   sigprocmask(SIG_BLOCK, &mask, NULL);
   raise(SIGUSR2);
+  carry_below();
   setitimer(ITIMER_REAL, &timer, NULL);
   sigaltstack(&stack, NULL);
   __asm__ volatile("movq %0, %%xmm15" : : "r"(vector) : "xmm15");
@@ -162,6 +170,10 @@ int main(int argc, char** argv) {
   printf("\n");
   fflush(stdout);
   carry(argv[2]);
+  if (strcmp(argv[1], "twice") == 0) {
+    look();
+    fflush(stdout);
+  }
   if (strcmp(argv[1], "exit") == 0) _exit(5);
   if (strcmp(argv[1], "fault") == 0) *nowhere = 1;
   if (strcmp(argv[1], "abort") == 0) abort();
