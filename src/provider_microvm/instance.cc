@@ -111,6 +111,10 @@ absl::StatusOr<Event> MicroVmInstance::Resume() {
   const absl::Cleanup leave = [this] {
     cpu_before_ += CpuClock() - cpu_entered_;
     in_resume_ = false;
+    if (fuel_.active()) {
+      fuel_.Leave();
+      kick_->Consume();
+    }
     kick_->Leave();
   };
   process_->scheduler().Rearm();

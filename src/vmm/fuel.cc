@@ -34,6 +34,9 @@ class PerfCounter final : public FuelCounter {
     }
   }
 
+  void Pause() override { ::ioctl(fd_.get(), PERF_EVENT_IOC_DISABLE, 0); }
+  void Continue() override { ::ioctl(fd_.get(), PERF_EVENT_IOC_ENABLE, 0); }
+
  private:
   UniqueFd fd_;
 };
@@ -98,10 +101,13 @@ void FuelGauge::Restart(std::optional<std::uint64_t> limit) {
 }
 
 absl::Status FuelGauge::Enter(int signal) {
-  if (!limit_ || (counter_ != nullptr && thread_ == ThisThread())) return absl::OkStatus();
+  if (!limit_ || Over()) return absl::OkStatus();
+  if (counter_ != nullptr && thread_ == ThisThread()) {
+    counter_->Continue();
+    return absl::OkStatus();
+  }
   before_ = used();
   counter_.reset();
-  if (before_ > *limit_) return absl::OkStatus();  // Over() says so
   thread_ = ThisThread();
   // The counter stops at its alarm, which is therefore one beyond the limit.
   const std::uint64_t most = std::numeric_limits<std::int64_t>::max();

@@ -21,6 +21,9 @@ class FuelCounter {
   virtual ~FuelCounter() = default;
   /// Units so far. Errors: kInternal.
   virtual absl::StatusOr<std::uint64_t> Read() const = 0;
+  /// Until Continue nothing is counted, and no alarm begins.
+  virtual void Pause() = 0;
+  virtual void Continue() = 0;
 };
 
 /// When and how a counter interrupts its thread: `signal` is sent to it, once, when `after` units
@@ -62,6 +65,11 @@ class FuelGauge {
   /// The calling thread runs the guest from now on: `signal` interrupts it when more than the limit
   /// was used. Errors: what the meter says.
   absl::Status Enter(int signal);
+  /// It does not any more. An alarm may still be waiting: its signal is to be taken back before it
+  /// is unblocked.
+  void Leave() {
+    if (counter_ != nullptr) counter_->Pause();
+  }
   /// More was used than the limit. What cannot be read counts as used up: a budget is never lost.
   bool Over() const { return limit_ && used() > *limit_; }
   std::uint64_t used() const;

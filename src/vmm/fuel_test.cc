@@ -19,6 +19,7 @@ namespace {
 struct Fake {
   std::uint64_t value = 0;
   bool broken = false;
+  bool counting = true;
   int made = 0;
   std::uint64_t last_after = 0;
 
@@ -29,6 +30,8 @@ struct Fake {
       if (fake_.broken) return absl::InternalError("broken");
       return fake_.value - from_;
     }
+    void Pause() override { fake_.counting = false; }
+    void Continue() override { fake_.counting = true; }
 
    private:
     Fake& fake_;
@@ -56,8 +59,11 @@ TEST(FuelGauge, CountsAgainstTheLimit) {
   EXPECT_EQ(fake.last_after, 101u);
   fake.value = 100;
   EXPECT_FALSE(gauge.Over()) << "all of it may be used";
+  gauge.Leave();
+  EXPECT_FALSE(fake.counting);
   ASSERT_TRUE(gauge.Enter(SIGRTMIN).ok());
   EXPECT_EQ(fake.made, 1) << "the same counter goes on";
+  EXPECT_TRUE(fake.counting);
   fake.value = 101;
   EXPECT_TRUE(gauge.Over());
   EXPECT_EQ(gauge.used(), 101u);

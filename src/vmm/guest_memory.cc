@@ -73,9 +73,9 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> GuestMemory::CreateFrom(
              MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, image->file.get(), 0) == MAP_FAILED)
     return ErrnoStatus(errno, "mmap of a snapshot");
   ::madvise(self.memory_.data(), image->bytes, MADV_DONTFORK);
-  // The kernel keeps some bytes for every page a slot could hold: as many clones as there are, only
-  // a little more than the image.
-  const std::uint64_t room = std::max(image->bytes / 4, kLeastRoomBytes) & ~(kPageBytes - 1);
+  // The kernel keeps some bytes (10 where it shadows page tables) for every page a slot could hold:
+  // as many clones as there are, only a little more than the image.
+  const std::uint64_t room = std::max(image->bytes / 16, kLeastRoomBytes) & ~(kPageBytes - 1);
   if (!self.AddSlot(std::min(image->bytes + room, self.memory_.size())))
     return Internal("cannot give the virtual machine its memory");
   self.next_ = image->bytes;
