@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "benchmarks/cases.h"
 #include "benchmarks/floor_cases.h"
+#include "benchmarks/spawn.h"
 #include "benchmarks/threads.h"
 #include "waxvm/pool.h"
 #include "waxvm/providers.h"
@@ -127,6 +128,43 @@ void CallPoolOnThreads(benchmark::State& state, const Ready& ready, bool fresh_s
   });
 }
 
+/// Options for a whole program in a pool. A dynamic one finds its libraries in the host's folders.
+RunOptions ProgramOptions(bool dynamic) {
+  RunOptions options;
+  options.limits.memory_bytes = std::uint64_t{64} << 20;
+  if (dynamic) options.grants = {Files("/", "/", Rights::kReadOnly)};
+  return options;
+}
+
+/// A program from its first instruction to its end in a warm pool, with a state of its own.
+void RunInPool(benchmark::State& state, const std::shared_ptr<Provider>& provider,
+               const std::string& path, const RunOptions& options) {
+  auto start = Snapshot::OfStart(provider, Program::FromFile(path), options);
+  if (!start.ok()) return Skip(state, start.status());
+  const auto pool = Pool::Create(*std::move(start));
+  if (!pool.ok()) return Skip(state, pool.status());
+  double exits = 0;
+  for (auto _ : state) {
+    const absl::StatusOr<RunResult> result = (*pool)->Run({.arguments = {"one"}});
+    if (!result.ok()) return Skip(state, result.status());
+    if (result->outcome != Outcome::kExited || result->exit_code != 0)
+      return Skip(state, absl::InternalError("the program did not end well"));
+    exits += static_cast<double>(result->report.vm_exits.value_or(0));
+  }
+  state.counters["exits_per_run"] = exits / static_cast<double>(state.iterations());
+}
+
+void RegisterPrograms(const std::shared_ptr<Provider>& provider) {
+  for (const bool dynamic : {false, true}) {
+    const std::string guest = dynamic ? "true_dynamic" : "true_musl";
+    Register("Pool/" + guest, [=](benchmark::State& state) {
+      RunInPool(state, provider, GuestPath(guest), ProgramOptions(dynamic));
+    });
+    Register("PosixSpawn/" + guest,
+             [=](benchmark::State& state) { MeasureSpawn(state, {GuestPath(guest)}); });
+  }
+}
+
 void RegisterAll(const std::shared_ptr<Provider>& provider) {
   const Ready ready(provider);
   Register("KvmFloor/ring3_exit", FloorExit);
@@ -145,6 +183,7 @@ void RegisterAll(const std::shared_ptr<Provider>& provider) {
   Register("Pool/call_noop_fresh_2_threads",
            [=](benchmark::State& state) { CallPoolOnThreads(state, ready, true); });
   Register("Clone/make_and_free", [=](benchmark::State& state) { MakeClone(state, ready); });
+  RegisterPrograms(provider);
 }
 
 }  // namespace

@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 # ratios.awk MEDIANS RATIOS: prints the medians, then each ratio next to its bound, and draws the
-# ratios into the file `svg`. Fails where a bound is exceeded or a ratio cannot be formed.
+# ratios into the file `svg`. Fails where a bound is exceeded or a ratio cannot be formed. A name
+# with # is a counter; what it is divided by may be 1.
 
+BEGIN { median["1"] = 1 }
 FNR == NR {
   median[$1] = $2
+  if ($1 ~ /#/) { figures[++counted] = sprintf("%-54s %10.1f", $1, $2); next }
   if ($2 == "-") printf "%-32s skipped: %s\n", $1, $3
   else printf $2 < 10 ? "%-32s %12.3f us%s\n" : "%-32s %12.1f us%s\n", $1, $2, $4 == "" ? "" : "  " $4
   next
 }
 /^#/ || /^$/ { next }
 {
+  if (!header && counted) {
+    print ""
+    for (i = 1; i <= counted; i++) print figures[i]
+  }
   if (!header++) printf "\n%-66s %8s %8s\n", "ratio", "is", "at most"
-  label = $1 " / " $2
+  label = $2 == "1" ? $1 : $1 " / " $2
   if (median[$1] + 0 == 0 || median[$2] + 0 == 0) {
     printf "%-66s %8s %8s  not measured\n", label, "-", $3
     if ($3 != "-") bad = 1

@@ -19,6 +19,7 @@
 #include "commands.h"
 #include "flags.h"
 #include "prepare.h"
+#include "run_often.h"
 #include "signals.h"
 #include "streams.h"
 #include "waxvm/pool.h"
@@ -97,18 +98,6 @@ int ExitCodeForCall(const absl::Status& status, bool lost, const StopOnSignal& s
   }
 }
 
-void PrintTimes(std::vector<nanoseconds> times, std::uint64_t calls) {
-  std::sort(times.begin(), times.end());
-  const auto at = [&](double part) {
-    const auto index = static_cast<std::size_t>(part * static_cast<double>(times.size() - 1));
-    return static_cast<double>(times[index].count()) / 1000;
-  };
-  absl::FPrintF(stderr,
-                "waxvm: %d calls; us each: minimum %.2f, median %.2f, 99%% within %.2f, "
-                "maximum %.2f\n",
-                calls, at(0), at(0.5), at(0.99), at(1));
-}
-
 /// What came of some calls.
 struct Calls {
   absl::StatusOr<std::string> result;  ///< of the last one, or the first error
@@ -122,7 +111,9 @@ Calls CallOften(const Call& call, const RunFlags& flags, std::uint64_t count,
                 std::atomic<bool>& enough) {
   Calls calls;
   CallOptions options;
-  options.limits = {.wall_time = flags.limits.wall_time, .cpu_time = flags.limits.cpu_time};
+  options.limits = {.wall_time = flags.limits.wall_time,
+                    .cpu_time = flags.limits.cpu_time,
+                    .fuel = flags.limits.fuel};
   calls.times.reserve(static_cast<std::size_t>(std::min(count, kMaxTimes)));
   for (std::uint64_t i = 0; i < count && !enough; ++i) {
     const auto start = std::chrono::steady_clock::now();
@@ -220,7 +211,7 @@ int CallCommand(std::span<const std::string_view> arguments) {
     return Fail(absl::IsFailedPrecondition(calls.status()) ? kExitCannotRun : kExitFailed,
                 calls.status());
   const auto& result = calls->result;
-  if (flags->repeat > 1 && result.ok()) PrintTimes(std::move(calls->times), flags->repeat);
+  if (flags->repeat > 1 && result.ok()) PrintTimes(std::move(calls->times), flags->repeat, "calls");
   if (!result.ok()) {
     return Fail(ExitCodeForCall(result.status(), calls->lost, signals),
                 absl::Status(result.status().code(),

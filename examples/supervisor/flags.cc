@@ -57,7 +57,7 @@ absl::Status AddVariable(RunFlags& flags, std::string_view text) {
   return absl::OkStatus();
 }
 
-/// Which commands have a flag.
+/// Which commands have a flag, and which command it is.
 enum class Of { kBoth, kRun, kCall };
 
 struct Flag {
@@ -96,6 +96,8 @@ const std::array kFlags = {
     Flag{
         "host-calls", "N", "calls of granted host functions", false,
         [](RunFlags& f, std::string_view v) { return Assign(f.limits.host_calls, ParseCount(v)); }},
+    Flag{"fuel", "N", "instructions of the program, where this host can count them", false,
+         [](RunFlags& f, std::string_view v) { return Assign(f.limits.fuel, ParseCount(v)); }},
     Flag{"grant", "GRANT", "clock, random or files:HOST:GUEST:ro|rw; may be repeated", true,
          AddGrant},
     Flag{"image", "IMAGE",
@@ -110,14 +112,13 @@ const std::array kFlags = {
            return f.report_path = v, absl::OkStatus();
          },
          Of::kRun},
-    Flag{"repeat", "N", "make N calls; the times go to standard error", false,
+    Flag{"repeat", "N", "make N calls or runs; the times go to standard error", false,
          [](RunFlags& f, std::string_view v) {
            const auto count = ParseCount(v);
            if (!count.ok()) return count.status();
-           if (*count == 0) return Refuse("there must be at least one call");
+           if (*count == 0) return Refuse("there must be at least one");
            return f.repeat = *count, absl::OkStatus();
-         },
-         Of::kCall},
+         }},
     Flag{"pool", "N", "make them from N threads in a pool, each in a fresh state", false,
          [](RunFlags& f, std::string_view v) {
            const auto count = ParseCount(v);
@@ -125,8 +126,7 @@ const std::array kFlags = {
            // Each is a virtual machine and a thread.
            if (*count == 0 || *count > 1000) return Refuse("there are 1 to 1000 instances");
            return f.pool = *count, absl::OkStatus();
-         },
-         Of::kCall},
+         }},
 };
 
 bool Has(Of command, const Flag& flag) { return flag.of == Of::kBoth || flag.of == command; }
@@ -373,7 +373,7 @@ std::string RunFlagsHelp() {
 }
 
 std::string CallFlagsHelp() {
-  return Help([](const Flag& flag) { return flag.of == Of::kCall; });
+  return Help([](const Flag& flag) { return flag.name == "repeat" || flag.name == "pool"; });
 }
 
 }  // namespace waxvm::cli

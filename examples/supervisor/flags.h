@@ -33,8 +33,8 @@ struct RunFlags {
   std::string report_path;             ///< empty: no report
   std::string program;                 ///< empty only where an image may say what to run
   std::vector<std::string> arguments;  ///< after argv[0]; for call: the function and its argument
-  std::uint64_t repeat = 1;            ///< for call
-  std::uint64_t pool = 0;              ///< for call: its instances; 0: none, one session
+  std::uint64_t repeat = 1;            ///< calls, or runs
+  std::uint64_t pool = 0;              ///< its instances; 0: none
   bool help = false;
 };
 
@@ -45,7 +45,7 @@ absl::StatusOr<RunFlags> ParseRunFlags(std::span<const std::string_view> argumen
 /// The same for what follows `waxvm call`: it lacks some flags, has others, and needs a function.
 absl::StatusOr<RunFlags> ParseCallFlags(std::span<const std::string_view> arguments);
 
-/// One line a flag, for `waxvm help`: those of run, and those that call alone has.
+/// One line a flag, for `waxvm help`: those of run, and of these the ones for many calls.
 std::string RunFlagsHelp();
 std::string CallFlagsHelp();
 

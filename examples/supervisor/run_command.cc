@@ -16,6 +16,7 @@
 #include "commands.h"
 #include "flags.h"
 #include "prepare.h"
+#include "run_often.h"
 #include "signals.h"
 #include "streams.h"
 #include "waxvm/supervisor.h"
@@ -87,8 +88,12 @@ RunOptions ToOptions(const RunFlags& flags, StopOnSignal& signals, OutputPassThr
 int RunProgram(const std::shared_ptr<Provider>& provider, const Program& program,
                const RunFlags& flags, std::optional<ReportFile> report) {
   StopOnSignal signals;
-  OutputPassThrough output(signals.source(), flags.limits.wall_time);
-  const auto result = RunOnce(provider, program, ToOptions(flags, signals, output));
+  // With many runs the limit is that of each.
+  const bool many = flags.repeat > 1 || flags.pool > 0;
+  OutputPassThrough output(signals.source(), many ? std::nullopt : flags.limits.wall_time);
+  const RunOptions options = ToOptions(flags, signals, output);
+  const auto result =
+      many ? RunOften(provider, program, flags, options) : RunOnce(provider, program, options);
   if (!result.ok()) {
     const bool refused =
         absl::IsInvalidArgument(result.status()) && RefusesProgram(*provider, program);

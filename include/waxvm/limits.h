@@ -18,17 +18,18 @@ enum class LimitKind {
   kOpenFiles,
   kProcesses,
   kHostCalls,
+  kFuel,
 };
 
 /// The name used in reports: "memory", "wall", "cpu", "output", "open_files", "processes",
-/// "host_calls".
+/// "host_calls", "fuel".
 std::string_view LimitName(LimitKind kind);
 
 /// Upper bounds for one instance. A field left empty takes the provider's default, given below; a
 /// field that is set is enforced, or the provider refuses to create the instance
 /// (kInvalidArgument naming the limit): a limit is never silently ignored. Zero is a valid bound
-/// and means "none at all", except for memory, wall time, CPU time and processes, where it is
-/// refused.
+/// and means "none at all", except for memory, wall time, CPU time, processes and fuel, where it
+/// is refused.
 struct Limits {
   /// Bytes of memory that the program touches, together with everything the host holds on its
   /// behalf (in-memory files, pipes, descriptors). Touching more memory ends the run; a file, pipe
@@ -57,6 +58,12 @@ struct Limits {
 
   /// Calls of granted host functions. One more ends the run. Default: unlimited.
   std::optional<std::uint64_t> host_calls = {};
+
+  /// Instructions that the program itself executes, counted by the processor: a budget that does
+  /// not depend on how fast or how busy the machine is. The run ends soon after the bound, and
+  /// whether it is met does not depend on how soon. Only where the host can count them
+  /// (ProviderInfo::enforceable_limits). Default: unlimited.
+  std::optional<std::uint64_t> fuel = {};
 };
 
 }  // namespace waxvm

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Many callers, one program, a state of its own for every call.
+// Many callers, one program, a state of its own for every call, or every run.
 #ifndef WAXVM_POOL_H_
 #define WAXVM_POOL_H_
 
@@ -65,7 +65,7 @@ struct PoolMemory {
 class Pool {
  public:
   /// A pool with `options.min_ready` clones in it. Errors: kInvalidArgument for options that
-  /// contradict themselves; what kept a clone from being made.
+  /// contradict themselves, and for runs without fresh_state; what kept a clone from being made.
   static absl::StatusOr<std::unique_ptr<Pool>> Create(Snapshot snapshot,
                                                       const PoolOptions& options = {});
   /// Blocks: until the calls that run have ended. Those that wait get kCancelled. No thread and no
@@ -84,6 +84,11 @@ class Pool {
   /// kUnavailable: clones cannot be made now (the message says why); tried again, ever less often.
   absl::StatusOr<std::string> Call(std::string_view function, std::string_view arguments,
                                    const CallOptions& options = {});
+
+  /// As Session::Run, in a clone of its own of a snapshot that Snapshot::OfStart took; it is put
+  /// back before Run returns. Blocks: as Call. Errors: as Session::Run, and those of Call; after a
+  /// run that ended otherwise than by exiting, the pool replaces the instance.
+  absl::StatusOr<RunResult> Run(const RunRequest& request = {});
 
   /// Gives back every idle clone but those that are ready for any thread, now.
   void Trim();

@@ -80,9 +80,12 @@ struct InstanceSpec {
   /// Read-only, at "/", below everything else; what the program changes of it stays its own.
   std::optional<RootImage> root_image;
   bool host_functions_granted = false;
-  /// The program is started for calls: its time limits bound the start alone, RestartLimits
-  /// follows.
+  /// The program is started for calls: its limits of time and fuel bound the start alone,
+  /// RestartLimits follows.
   bool for_calls = false;
+  /// The program is only loaded, for Instance::TakeSnapshot; Instance::StartRun gives each clone
+  /// its arguments.
+  bool for_runs = false;
   /// Standard input, owned by the caller and open until the instance is gone; -1: empty.
   int input_fd = -1;
   OutputWriter output;
@@ -106,18 +109,22 @@ struct Stopped {};
 /// What happened when Resume returned. All but HostCallRequest are final.
 using Event = std::variant<HostCallRequest, Exited, Fault, LimitReached, Stopped>;
 
+/// Memory of the program that the host has in place for it.
+struct InstanceMemory {
+  std::uint64_t resident_bytes = 0;  ///< shared with a snapshot, or its own
+  std::uint64_t private_bytes = 0;   ///< its own
+};
+
 /// What was measured so far; an empty field could not be measured.
 struct Usage {
   std::optional<std::chrono::nanoseconds> cpu_time = {};
   std::optional<std::uint64_t> peak_memory_bytes = {};
   std::optional<std::uint64_t> vm_exits = {};
   std::uint64_t output_bytes = 0;
-};
-
-/// Memory of the program that the host has in place for it now.
-struct InstanceMemory {
-  std::uint64_t resident_bytes = 0;  ///< shared with a snapshot, or its own
-  std::uint64_t private_bytes = 0;   ///< its own
+  /// As it was when the program ended; empty before.
+  std::optional<InstanceMemory> memory = {};
+  /// Instructions; empty where no limit asks for counting them.
+  std::optional<std::uint64_t> fuel = {};
 };
 
 /// What an instance was at one moment, from which clones are made. Immutable; may be used from any
@@ -129,10 +136,11 @@ class InstanceSnapshot {
   virtual std::uint64_t memory_bytes() const = 0;
 };
 
-/// Time limits that count from now on.
+/// Limits that count from now on.
 struct CallLimits {
   std::optional<std::chrono::nanoseconds> wall_time = {};
   std::optional<std::chrono::nanoseconds> cpu_time = {};
+  std::optional<std::uint64_t> fuel = {};  ///< as Limits::fuel
 };
 
 /// One running program. Destroying it ends the program and frees everything it held; when the
@@ -160,22 +168,32 @@ class Instance {
   /// Empty where it cannot be told. Costs time for what there is.
   virtual std::optional<InstanceMemory> memory() const;
 
-  /// Replaces the time limits: both are counted from now, and an empty one is none. While a host
-  /// call is pending. Errors: kFailedPrecondition when none is; kUnimplemented where the provider
-  /// cannot, if a limit is set.
+  /// Replaces the limits of time and fuel: they are counted from now, and an empty one is none.
+  /// While a host call is pending. Errors: kFailedPrecondition when none is; kUnimplemented where
+  /// the provider cannot, if a limit is set.
   virtual absl::Status RestartLimits(const CallLimits& limits);
 
   /// What the program is now, while a host call is pending, which is part of it: a clone continues
-  /// with the answer to that call. Errors: kUnimplemented where the provider has no snapshots;
+  /// with the answer to that call. Or, made for_runs and not resumed yet, the program before its
+  /// first instruction. Errors: kUnimplemented where the provider has no snapshots;
   /// kFailedPrecondition when no host call is pending, or with the name of what cannot be kept (an
   /// open file of the host, a second thread).
   virtual absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> TakeSnapshot();
 
   /// Puts a clone back to the snapshot it was made from, as long as it has not ended: the host call
-  /// is pending again, what it changed is undone, and usage() starts anew. Costs time for what was
-  /// changed, not for what there is. Errors: kUnimplemented; kFailedPrecondition for what is no
-  /// clone or has ended; others leave an instance that can only be destroyed.
+  /// is pending again, what it changed is undone, and usage() starts anew. A clone that StartRun
+  /// has started may also have ended, by Exited alone, and waits for StartRun again. Costs time for
+  /// what was changed, not for what there is. Errors: kUnimplemented; kFailedPrecondition for what
+  /// is no clone or has ended; others leave an instance that can only be destroyed.
   virtual absl::Status Reset();
+
+  /// Gives a clone of a snapshot before a program's first instruction the arguments, environment,
+  /// standard input, output, gate and limits of one run, of `spec`; Resume is next. The rest of
+  /// `spec` is as it was for the clone. Errors: kUnimplemented; kInvalidArgument as
+  /// Provider::Create, kResourceExhausted for arguments that the memory limit does not hold, and
+  /// kFailedPrecondition for any other instance: nothing has changed. Others leave an instance that
+  /// can only be destroyed.
+  virtual absl::Status StartRun(const InstanceSpec& spec);
 };
 
 /// One way to isolate. Thread safety: all methods may be called from any thread at once.
@@ -195,9 +213,9 @@ class Provider {
   virtual absl::StatusOr<std::unique_ptr<Instance>> Create(const InstanceSpec& spec) = 0;
 
   /// Makes an instance that is where `snapshot`, one of this provider's, was taken: the same host
-  /// call is pending. Memory is shared until it is written to. `spec` has the program, the grants
-  /// and the memory limit of the instance the snapshot is of; output, gate and limits are its own.
-  /// Errors: as Create; kUnimplemented where the provider has no snapshots.
+  /// call is pending, or StartRun is next. Memory is shared until it is written to. `spec` has the
+  /// program, the grants and the memory limit of the instance the snapshot is of; output, gate and
+  /// limits are its own. Errors: as Create; kUnimplemented where the provider has no snapshots.
   virtual absl::StatusOr<std::unique_ptr<Instance>> Clone(
       std::shared_ptr<const InstanceSnapshot> snapshot, const InstanceSpec& spec);
 };

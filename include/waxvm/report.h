@@ -39,6 +39,9 @@ struct Report {
   std::chrono::nanoseconds teardown_time{0};  ///< until everything was freed
   std::optional<std::chrono::nanoseconds> cpu_time;
   std::optional<std::uint64_t> peak_memory_bytes;
+  /// As the program ended, or as the report was asked for.
+  std::optional<InstanceMemory> memory = {};
+  std::optional<std::uint64_t> fuel = {};  ///< instructions, where a limit has them counted
   std::optional<std::uint64_t> vm_exits;
   std::uint64_t output_bytes = 0;
   std::uint64_t host_calls = 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calls into a program that is running: start it once, call its functions, copy it while it waits.
+// And many runs of a program that is loaded once.
 #ifndef WAXVM_SESSION_H_
 #define WAXVM_SESSION_H_
 
@@ -11,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "waxvm/program.h"
@@ -35,12 +37,47 @@ struct CallOptions {
   std::stop_token stop = {};
 };
 
+/// One run of a program that Snapshot::OfStart has loaded, from its first instruction to its end.
+struct RunRequest {
+  /// Arguments after argv[0].
+  std::vector<std::string> arguments = {};
+  /// argv[0]; empty: as the options of OfStart say.
+  std::string argument_zero = {};
+  /// The whole environment, "NAME=value".
+  std::vector<std::string> environment = {};
+  /// Standard input as bytes; ignored where `input_fd` is set.
+  std::string input = {};
+  /// A descriptor to read standard input from, the caller's; -1: use `input`.
+  int input_fd = -1;
+  /// Takes the output as it comes; empty: the writer of the options of OfStart, and where they have
+  /// none it is collected in RunResult.
+  OutputWriter output = {};
+  /// As RunOptions::label; empty: that of the options of OfStart.
+  std::string label = {};
+  /// Of this run. What is empty is as the options of OfStart say; memory is always.
+  Limits limits = {};
+  /// Ends the run (outcome kStopped).
+  std::stop_token stop = {};
+};
+
 /// A program, ready for calls, at one moment: memory, registers and what its kernel knows of it.
-/// Sessions made from it share its memory until they write. Thread safety: may be copied and used
-/// from any thread at once; sessions hold what they need of it.
+/// Or a program that is loaded and has not run. Sessions made from it share its memory until they
+/// write. Thread safety: may be copied and used from any thread at once; sessions hold what they
+/// need of it.
 class Snapshot {
  public:
-  /// A session that is where the snapshot was taken, with randomness and a clock of its own. Its
+  /// Loads any program, and for a dynamic one its interpreter, and takes it before its first
+  /// instruction, for Session::Run and Pool::Run. `options` has what all runs have in common:
+  /// grants, memory limit, stop token; and what a run has that does not say otherwise: argv[0], the
+  /// other limits, output writer, label. Errors: as Supervisor::Run; kInvalidArgument also for
+  /// arguments, environment or input, which are those of each run; kUnimplemented where the
+  /// provider has no snapshots.
+  static absl::StatusOr<Snapshot> OfStart(std::shared_ptr<Provider> provider,
+                                          const absl::StatusOr<Program>& program,
+                                          const RunOptions& options = {});
+
+  /// A session that is where the snapshot was taken, with randomness and a clock of its own: it
+  /// answers calls, or runs the program where it has not run yet. Its
   /// options are those of the session that was started: the same grants, label, stop token and
   /// output writer, which is called from the thread of each clone; standard input is read by all.
   /// Time limits are those of calls alone. It belongs to the thread of its first call. Errors: what
@@ -49,6 +86,8 @@ class Snapshot {
 
   /// Bytes of memory it holds.
   std::uint64_t memory_bytes() const;
+  /// Whether it is of a program that has not run, for runs instead of calls.
+  bool is_of_start() const;
 
  private:
   friend class Session;
@@ -92,7 +131,17 @@ class Session {
   absl::StatusOr<std::string> Call(std::string_view function, std::string_view arguments,
                                    const CallOptions& options = {});
 
-  /// Ends the current call, or the next one, soon. From any thread.
+  /// Runs the program of Snapshot::OfStart from its first instruction to its end, on this thread,
+  /// and puts the session back to before it. Nothing of a run is there in the next: each gets
+  /// arguments, random numbers and files of its own. After anything but an exit of the program the
+  /// session is poisoned, and health() says why. The report's set-up is what it took to start and
+  /// its tear-down what it took to put back. Errors, the session goes on: kInvalidArgument as
+  /// Supervisor::Run; kResourceExhausted, the memory limit does not hold the arguments; kCancelled,
+  /// `request.stop` was requested before; kFailedPrecondition as Call, or for a session that
+  /// answers calls. Errors that poison: what the provider could not do.
+  absl::StatusOr<RunResult> Run(const RunRequest& request = {});
+
+  /// Ends the current call or run, or the next one, soon. From any thread.
   void Stop();
 
   /// OK, or why no call is possible any more.
@@ -102,7 +151,8 @@ class Session {
   /// kFailedPrecondition as Call, or with the name of what cannot be kept.
   absl::StatusOr<Snapshot> TakeSnapshot();
 
-  /// Puts a session that a snapshot made back to it. Errors: as Instance::Reset;
+  /// Puts a session that a snapshot made back to it; one that runs a program is already. Errors: as
+  /// Instance::Reset;
   /// kFailedPrecondition as Call: a session that was poisoned cannot be put back, it is to be
   /// replaced.
   absl::Status Reset();

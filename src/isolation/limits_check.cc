@@ -31,6 +31,7 @@ absl::Status CheckLimits(std::string_view provider, const Limits& limits,
       {LimitKind::kOpenFiles, limits.open_files.has_value()},
       {LimitKind::kProcesses, limits.processes.has_value()},
       {LimitKind::kHostCalls, limits.host_calls.has_value()},
+      {LimitKind::kFuel, limits.fuel.has_value()},
   };
   for (const auto& limit : wanted) {
     if (limit.set && std::ranges::find(enforceable, limit.kind) == enforceable.end())
@@ -41,6 +42,8 @@ absl::Status CheckLimits(std::string_view provider, const Limits& limits,
     return InvalidArgument("the limit `memory` is 0 bytes; it must be more than 0");
   if (limits.processes == 0u)
     return InvalidArgument("the limit `processes` is 0; the program itself is the first");
+  if (limits.fuel == 0u)
+    return InvalidArgument("the limit `fuel` is 0 instructions; it must be more than 0");
   WAXVM_RETURN_IF_ERROR(CheckPositive(LimitKind::kWallTime, limits.wall_time));
   return CheckPositive(LimitKind::kCpuTime, limits.cpu_time);
 }

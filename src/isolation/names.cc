@@ -26,6 +26,8 @@ std::string_view LimitName(LimitKind kind) {
       return "processes";
     case LimitKind::kHostCalls:
       return "host_calls";
+    case LimitKind::kFuel:
+      return "fuel";
   }
   return "unknown";
 }

@@ -14,8 +14,8 @@ absl::Status NoSnapshots() { return absl::UnimplementedError("this provider has 
 std::optional<InstanceMemory> Instance::memory() const { return std::nullopt; }
 
 absl::Status Instance::RestartLimits(const CallLimits& limits) {
-  if (!limits.wall_time && !limits.cpu_time) return absl::OkStatus();
-  return absl::UnimplementedError("this provider cannot limit the time of a single call");
+  if (!limits.wall_time && !limits.cpu_time && !limits.fuel) return absl::OkStatus();
+  return absl::UnimplementedError("this provider cannot limit a single call");
 }
 
 absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> Instance::TakeSnapshot() {
@@ -23,6 +23,8 @@ absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> Instance::TakeSnapshot()
 }
 
 absl::Status Instance::Reset() { return NoSnapshots(); }
+
+absl::Status Instance::StartRun(const InstanceSpec&) { return NoSnapshots(); }
 
 absl::StatusOr<std::unique_ptr<Instance>> Provider::Clone(std::shared_ptr<const InstanceSnapshot>,
                                                           const InstanceSpec&) {

@@ -128,9 +128,18 @@ std::array<std::byte, 16> StartRandom(const InstanceSpec& spec) {
   return bytes;
 }
 
-// Fills `entry` but for the instruction pointer.
-absl::Status BuildStack(const InstanceSpec& spec, const CpuFeatures& features, std::uint64_t base,
-                        const Interpreter& interpreter, AddressSpace& memory, EntryState& entry) {
+bool MapStack(const image::ElfImage& elf, AddressSpace& memory) {
+  const PageRights rights{.read = true, .write = true, .execute = elf.executable_stack};
+  return memory.Map(kStackTop - kStackBytes, kStackBytes, rights, AddressSpace::Kind::kStack,
+                    /*fixed=*/true) >= 0 &&
+         memory.Prefault(kStackTop - kFirstStackBytes, kStackTop);
+}
+
+}  // namespace
+
+absl::Status BuildStack(const InstanceSpec& spec, const CpuFeatures& features, AddressSpace& memory,
+                        EntryState& entry) {
+  const std::uint64_t base = entry.program_base;
   const image::ElfImage& elf = spec.program.rep().elf();
   std::size_t argument_bytes = 0;
   for (const auto* list : {&spec.arguments, &spec.environment})
@@ -159,7 +168,7 @@ absl::Status BuildStack(const InstanceSpec& spec, const CpuFeatures& features, s
       {AT_PHENT, sizeof(Elf64_Phdr)},
       {AT_PHNUM, elf.program_header_count},
       {AT_PAGESZ, kPageBytes},
-      {AT_BASE, interpreter.base},
+      {AT_BASE, entry.interpreter_base},
       {AT_FLAGS, 0},
       {AT_ENTRY, base + elf.entry},
       {AT_UID, 0},
@@ -188,17 +197,11 @@ absl::Status BuildStack(const InstanceSpec& spec, const CpuFeatures& features, s
                                 (words.size() - first_auxiliary) * sizeof words[0]);
   const std::uint64_t stack_pointer = stack.PushWords(words);
   entry.stack_pointer = stack_pointer;
-
-  const PageRights rights{.read = true, .write = true, .execute = elf.executable_stack};
-  if (memory.Map(kStackTop - kStackBytes, kStackBytes, rights, AddressSpace::Kind::kStack,
-                 /*fixed=*/true) < 0 ||
-      !memory.Prefault(stack_pointer - kFirstStackBytes, kStackTop) ||
+  if (!memory.Prefault(stack_pointer - kFirstStackBytes, kStackTop) ||
       !memory.WriteForced(stack_pointer, stack.image()))
     return DoesNotFit(spec);
   return absl::OkStatus();
 }
-
-}  // namespace
 
 absl::StatusOr<EntryState> LoadProgram(const InstanceSpec& spec, const CpuFeatures& features,
                                        AddressSpace& memory, FileSystem& files) {
@@ -216,8 +219,11 @@ absl::StatusOr<EntryState> LoadProgram(const InstanceSpec& spec, const CpuFeatur
   if (elf.interpreter) {
     WAXVM_ASSIGN_OR_RETURN(interpreter, LoadInterpreter(spec, *elf.interpreter, memory, files));
   }
-  EntryState entry{.instruction_pointer = interpreter.entry};
-  WAXVM_RETURN_IF_ERROR(BuildStack(spec, features, base, interpreter, memory, entry));
+  EntryState entry{.program_base = base,
+                   .interpreter_base = interpreter.base,
+                   .instruction_pointer = interpreter.entry};
+  if (!MapStack(elf, memory)) return DoesNotFit(spec);
+  if (!spec.for_runs) WAXVM_RETURN_IF_ERROR(BuildStack(spec, features, memory, entry));
   if (features.vdso_address) {
     // Two pages that the machine has mapped: what the clocks are computed from, and the code.
     const std::uint64_t code = *features.vdso_address;

@@ -30,6 +30,8 @@ struct CpuFeatures {
 
 /// Where the first instruction runs.
 struct EntryState {
+  std::uint64_t program_base = 0;      ///< added to the addresses of the program's file
+  std::uint64_t interpreter_base = 0;  ///< 0 without one
   std::uint64_t instruction_pointer = 0;
   std::uint64_t stack_pointer = 0;
   std::string auxiliary_vector = {};  ///< its bytes, for /proc/self/auxv
@@ -37,13 +39,19 @@ struct EntryState {
 
 /// Maps the segments of `spec.program` and, for a dynamic executable, those of its interpreter,
 /// which is opened in `files` as the guest itself could. Then the heap's start, and the stack with
-/// arguments, environment and auxiliary vector. Large segments are read when they are touched.
+/// arguments, environment and auxiliary vector; with `spec.for_runs` it is left empty for
+/// BuildStack. Large segments are read when they are touched.
 /// Errors: kInvalidArgument (the interpreter is not visible inside, or is no shared object that can
 /// be one; more than 128 KiB of arguments), kResourceExhausted (it does not fit into the memory
 /// limit).
 /// Spec: System V ABI, AMD64 supplement, section 3.4.1; getauxval(3).
 absl::StatusOr<EntryState> LoadProgram(const InstanceSpec& spec, const CpuFeatures& features,
                                        AddressSpace& memory, FileSystem& files);
+
+/// Writes arguments, environment and auxiliary vector onto the stack of a program that is loaded,
+/// and fills in what of `entry` depends on them. Errors: as LoadProgram.
+absl::Status BuildStack(const InstanceSpec& spec, const CpuFeatures& features, AddressSpace& memory,
+                        EntryState& entry);
 
 }  // namespace waxvm::linux_abi
 

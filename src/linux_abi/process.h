@@ -29,6 +29,7 @@ namespace waxvm::linux_abi {
 class FdTable;
 class FileSystem;
 struct ProcessImage;
+struct StartImage;
 
 /// Why the process is over.
 using Ending = std::variant<Exited, Fault, LimitReached>;
@@ -53,7 +54,18 @@ class Process {
                                                              const InstanceSpec& spec,
                                                              PageMapper& mapper, Host& host,
                                                              MemoryAccount& account);
+  /// A process before its first instruction, in a machine that is there as well, with the arguments
+  /// and the environment of `spec` on its stack. Errors: as Create.
+  static absl::StatusOr<std::unique_ptr<Process>> CreateAtStart(const StartImage& image,
+                                                                const InstanceSpec& spec,
+                                                                PageMapper& mapper, Host& host,
+                                                                MemoryAccount& account,
+                                                                const CpuFeatures& features);
   ~Process();
+
+  /// A process that was created for_runs and has not run. Errors: kFailedPrecondition with the name
+  /// of a mapping that cannot be kept.
+  absl::StatusOr<StartImage> TakeStartImage() const;
 
   /// The process while a host call is pending. Errors: kFailedPrecondition when none is, or with
   /// the name of what cannot be kept.

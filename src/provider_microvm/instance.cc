@@ -55,7 +55,10 @@ MicroVmInstance::MicroVmInstance(std::shared_ptr<const HostSystem> host, const I
       granted_clock_(spec.clock),
       account_(spec.limits.memory_bytes.value_or(kDefaultMemoryBytes)),
       output_(spec.limits.output_bytes, spec.output),
-      cpu_limit_(spec.limits.cpu_time) {}
+      fuel_(host_->fuel),
+      cpu_limit_(spec.limits.cpu_time) {
+  fuel_.Restart(spec.limits.fuel);
+}
 
 absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
     std::shared_ptr<const HostSystem> host, const InstanceSpec& spec, int kick_signal_offset) {
@@ -70,16 +73,20 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Create(
                                                .fixed_answers = std::span(answers).first(count),
                                                .vdso = self.HasVdso()}));
   self.ShareClock();
-  linux_abi::CpuFeatures features = FeaturesOf(self.host_->traits);
-  if (const std::uint64_t vdso = self.machine_->vdso_address(); vdso != 0)
-    features.vdso_address = vdso;
-  features.host_call_entry = self.machine_->system_call_entry();
   self.pages_ = std::make_unique<MachinePages>(*self.machine_);
   WAXVM_ASSIGN_OR_RETURN(self.process_, linux_abi::Process::Create(self.spec_, *self.pages_, self,
-                                                                   self.account_, features));
+                                                                   self.account_, self.Features()));
   const linux_abi::EntryState entry = self.process_->entry();
   self.machine_->Start(entry.instruction_pointer, entry.stack_pointer);
+  self.finished_ = spec.for_runs;  // there is nothing on its stack
   return instance;
+}
+
+linux_abi::CpuFeatures MicroVmInstance::Features() const {
+  linux_abi::CpuFeatures features = FeaturesOf(host_->traits);
+  if (const std::uint64_t vdso = machine_->vdso_address(); vdso != 0) features.vdso_address = vdso;
+  features.host_call_entry = machine_->system_call_entry();
+  return features;
 }
 
 void MicroVmInstance::ShareClock() {
@@ -104,6 +111,10 @@ absl::StatusOr<Event> MicroVmInstance::Resume() {
   const absl::Cleanup leave = [this] {
     if (ReadsCpuClock()) cpu_before_ += CpuClock() - cpu_entered_;
     in_resume_ = false;
+    if (fuel_.active()) {
+      fuel_.Leave();
+      kick_->Consume();
+    }
     kick_->Leave();
   };
   process_->scheduler().Rearm();
@@ -111,9 +122,16 @@ absl::StatusOr<Event> MicroVmInstance::Resume() {
     WAXVM_RETURN_IF_ERROR(machine_->SetSignalMask(kick_->run_mask()));
     signal_mask_ = kick_->run_mask();
   }
+  WAXVM_RETURN_IF_ERROR(fuel_.Enter(kick_->signal()));
   absl::StatusOr<Event> event = RunUntilEvent();
+  // What was used decides, not whether the interruption came in time.
+  if (event.ok() && fuel_.Over()) event = LimitReached{LimitKind::kFuel};
   finished_ = !event.ok() || !std::holds_alternative<HostCallRequest>(*event);
-  if (finished_) peak_memory_bytes_ = machine_->memory().PeakResidentBytes() + HostHeldBytes();
+  exited_ = event.ok() && std::holds_alternative<Exited>(*event);
+  if (finished_) {
+    peak_memory_bytes_ = machine_->memory().PeakResidentBytes() + HostHeldBytes();
+    memory_at_end_ = memory();
+  }
   return event;
 }
 
@@ -248,6 +266,7 @@ std::optional<Event> MicroVmInstance::Ended() {
   if (kick_->requested()) return Stopped{};
   if (process_->ending())
     return std::visit([](const auto& ending) -> Event { return ending; }, *process_->ending());
+  if (fuel_.Over()) return LimitReached{LimitKind::kFuel};
   if (OverWallTime()) return LimitReached{LimitKind::kWallTime};
   if (OverCpuTime()) return LimitReached{LimitKind::kCpuTime};
   return std::nullopt;
@@ -266,7 +285,9 @@ Usage MicroVmInstance::usage() const {
   return {.cpu_time = MeasuresCpuTime() ? std::optional(cpu_before_) : std::nullopt,
           .peak_memory_bytes = peak_memory_bytes_,
           .vm_exits = machine_->exits() - exits_before_,
-          .output_bytes = output_.bytes()};
+          .output_bytes = output_.bytes(),
+          .memory = memory_at_end_,
+          .fuel = fuel_.active() ? std::optional(fuel_.used()) : std::nullopt};
 }
 
 // What the host holds beside the guest's frames: files, pipes, descriptors.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "src/base/memory_account.h"
 #include "src/isolation/output_limiter.h"
@@ -13,6 +14,8 @@
 #include "src/linux_abi/process.h"
 #include "src/provider_microvm/page_mapper.h"
 #include "src/provider_microvm/snapshot.h"
+#include "src/provider_microvm/start.h"
+#include "src/vmm/fuel.h"
 #include "src/vmm/kick.h"
 #include "src/vmm/machine.h"
 #include "waxvm/provider.h"
@@ -23,7 +26,15 @@ namespace waxvm::microvm {
 struct HostSystem {
   kvm::System system;
   vmm::HostTraits traits;
+  vmm::FuelMeter fuel = [](std::optional<vmm::FuelAlarm> alarm) {
+    return vmm::NewPerfCounter(vmm::kGuestInstructions, alarm);
+  };
 };
+
+/// What instances can enforce on a host that can count instructions, or not. CheckLimits: also why
+/// not.
+std::vector<LimitKind> EnforceableLimits(bool fuel);
+absl::Status CheckLimits(const HostSystem& host, const Limits& limits);
 
 /// A program in a virtual machine: the straight line from KVM_RUN to the Linux personality and
 /// back. Thread safety: as Instance.
@@ -36,6 +47,9 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   static absl::StatusOr<std::unique_ptr<Instance>> Clone(
       std::shared_ptr<const MicroVmSnapshot> snapshot, const InstanceSpec& spec,
       int kick_signal_offset);
+  /// A clone that waits for StartRun.
+  static absl::StatusOr<std::unique_ptr<Instance>> CloneStart(
+      std::shared_ptr<const MicroVmStart> start, const InstanceSpec& spec, int kick_signal_offset);
 
   absl::StatusOr<Event> Resume() override;
   absl::Status CompleteHostCall(const absl::StatusOr<std::string>& reply) override;
@@ -45,6 +59,7 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   absl::Status RestartLimits(const CallLimits& limits) override;
   absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> TakeSnapshot() override;
   absl::Status Reset() override;
+  absl::Status StartRun(const InstanceSpec& spec) override;
 
  private:
   using nanoseconds = std::chrono::nanoseconds;
@@ -90,6 +105,11 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   bool ReadsCpuClock() const { return cpu_time_asked_ || MeasuresCpuTime(); }
   std::uint64_t HostHeldBytes() const;
   absl::Status PutBack();
+  linux_abi::CpuFeatures Features() const;
+  absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> TakeStart() const;
+  absl::Status CheckLikeStart(const InstanceSpec& spec) const;
+  absl::Status LoadRun();
+  absl::Status PutBackToStart();
   bool IsRepeating(const vmm::Exit& exit);
 
   const std::shared_ptr<const HostSystem> host_;
@@ -104,9 +124,12 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   std::unique_ptr<linux_abi::Process> process_;
   std::shared_ptr<const MicroVmSnapshot> snapshot_;  ///< what it was made from, if anything
   std::uint64_t mapped_bytes_ = 0;                   ///< of the process in it
+  std::shared_ptr<const MicroVmStart> start_;        ///< the same, before the first instruction
+  bool awaits_run_ = false;                          ///< is there: no process, StartRun is next
 
   std::optional<vmm::Kick::Clock::time_point> deadline_;
   std::optional<std::uint64_t> signal_mask_;
+  vmm::FuelGauge fuel_;
   std::optional<nanoseconds> cpu_limit_;
   nanoseconds cpu_limit_from_{0};           ///< what was used when it began to count
   std::uint64_t exits_before_ = 0;          ///< the last reset
@@ -116,8 +139,10 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   bool in_resume_ = false;
   bool started_ = false;
   bool finished_ = false;
+  bool exited_ = false;  ///< that is how
   bool wait_was_cut_short_ = false;
   std::optional<std::uint64_t> peak_memory_bytes_;
+  std::optional<InstanceMemory> memory_at_end_;
   std::uint64_t last_fault_address_ = 0;
   std::uint64_t last_fault_rip_ = 0;
   int fault_repeats_ = 0;

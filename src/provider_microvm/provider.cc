@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <array>
 #include <memory>
 #include <optional>
 
 #include "src/base/mutex.h"
 #include "src/base/status.h"
 #include "src/image/program_rep.h"
-#include "src/isolation/limits_check.h"
 #include "src/provider_microvm/instance.h"
 #include "src/provider_microvm/snapshot.h"
 #include "waxvm/providers.h"
@@ -17,10 +15,6 @@ namespace {
 using microvm::HostSystem;
 
 constexpr std::string_view kName = "microvm";
-constexpr std::array kEnforceable = {
-    LimitKind::kMemory,    LimitKind::kWallTime,  LimitKind::kCpuTime,   LimitKind::kOutput,
-    LimitKind::kOpenFiles, LimitKind::kProcesses, LimitKind::kHostCalls,
-};
 
 class MicroVmProvider final : public Provider {
  public:
@@ -58,7 +52,8 @@ ProviderInfo MicroVmProvider::info() const {
   ProviderInfo info;
   info.name = kName;
   info.isolation = IsolationClass::kMicroVm;
-  info.enforceable_limits.assign(kEnforceable.begin(), kEnforceable.end());
+  const auto host = Host();
+  info.enforceable_limits = microvm::EnforceableLimits(host.ok() && (*host)->traits.fuel.ok());
   info.protects_against = {
       "reading or changing the host's memory, files, processes and network",
       "bugs in the host kernel's system calls: none is reachable from the program",
@@ -70,7 +65,6 @@ ProviderInfo MicroVmProvider::info() const {
       "side channels through caches and other shared hardware",
       "what a granted host function or a folder granted read-write lets the program do",
   };
-  const auto host = Host();
   if (!host.ok()) {
     info.mechanism = "a virtual machine of its own, made with KVM in this process";
     info.ambient = {"rdrand", "rdtsc"};
@@ -90,18 +84,22 @@ ProviderInfo MicroVmProvider::info() const {
 }
 
 absl::StatusOr<std::unique_ptr<Instance>> MicroVmProvider::Create(const InstanceSpec& spec) {
-  WAXVM_RETURN_IF_ERROR(CheckLimits(kName, spec.limits, kEnforceable));
+  WAXVM_ASSIGN_OR_RETURN(std::shared_ptr<const HostSystem> host, Host());
+  WAXVM_RETURN_IF_ERROR(microvm::CheckLimits(*host, spec.limits));
   if (spec.program.kind() != Program::Kind::kElf)
     return InvalidArgument(
         "the microvm provider runs ELF programs; '%s' is a native function (use mock or process)",
         spec.program.name());
-  WAXVM_ASSIGN_OR_RETURN(std::shared_ptr<const HostSystem> host, Host());
   return microvm::MicroVmInstance::Create(std::move(host), spec, options_.kick_signal_offset);
 }
 
 absl::StatusOr<std::unique_ptr<Instance>> MicroVmProvider::Clone(
     std::shared_ptr<const InstanceSnapshot> snapshot, const InstanceSpec& spec) {
-  WAXVM_RETURN_IF_ERROR(CheckLimits(kName, spec.limits, kEnforceable));
+  WAXVM_ASSIGN_OR_RETURN(const std::shared_ptr<const HostSystem> host, Host());
+  WAXVM_RETURN_IF_ERROR(microvm::CheckLimits(*host, spec.limits));
+  if (auto start = std::dynamic_pointer_cast<const microvm::MicroVmStart>(snapshot))
+    return microvm::MicroVmInstance::CloneStart(std::move(start), spec,
+                                                options_.kick_signal_offset);
   auto own = std::dynamic_pointer_cast<const microvm::MicroVmSnapshot>(std::move(snapshot));
   if (own == nullptr) return InvalidArgument("the snapshot is not one of the microvm provider");
   return microvm::MicroVmInstance::Clone(std::move(own), spec, options_.kick_signal_offset);

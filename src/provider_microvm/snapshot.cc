@@ -11,6 +11,7 @@
 namespace waxvm::microvm {
 
 absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> MicroVmInstance::TakeSnapshot() {
+  if (spec_.for_runs && start_ == nullptr) return TakeStart();
   if (finished_ || !process_->pending_host_call())
     return FailedPrecondition("a snapshot is taken while a host call waits for its answer");
   // Refusals first: they cost nothing.
@@ -48,6 +49,7 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Clone(
 }
 
 absl::Status MicroVmInstance::Reset() {
+  if (start_ != nullptr) return PutBackToStart();
   if (snapshot_ == nullptr) return FailedPrecondition("the instance was not made from a snapshot");
   if (finished_) return FailedPrecondition("the instance has ended already");
   finished_ = true;  // until all of it is done
@@ -60,6 +62,7 @@ absl::Status MicroVmInstance::Reset() {
   cpu_before_ = cpu_limit_from_ = nanoseconds(0);
   cpu_limit_.reset();
   cpu_time_asked_ = false;
+  fuel_.Restart({});
   deadline_.reset();
   fault_repeats_ = 0;
   last_fault_address_ = last_fault_rip_ = 0;
@@ -92,6 +95,11 @@ std::optional<InstanceMemory> MicroVmInstance::memory() const {
 absl::Status MicroVmInstance::RestartLimits(const CallLimits& limits) {
   if (finished_ || !process_->pending_host_call())
     return FailedPrecondition("limits are restarted while a host call waits for its answer");
+  if (limits.fuel && !host_->traits.fuel.ok())
+    return absl::UnimplementedError(
+        absl::StrFormat("the microvm provider cannot enforce the limit `fuel` here: %s",
+                        ToStd(host_->traits.fuel.message())));
+  fuel_.Restart(limits.fuel);
   deadline_.reset();
   if (limits.wall_time) deadline_ = vmm::Kick::Clock::now() + *limits.wall_time;
   cpu_limit_ = limits.cpu_time;

@@ -315,6 +315,8 @@ absl::Status ProcessInstance::CompleteHostCall(const absl::StatusOr<std::string>
 }
 
 absl::Status ProcessInstance::RestartLimits(const CallLimits& limits) {
+  if (limits.fuel)
+    return absl::UnimplementedError("the process provider cannot enforce the limit `fuel`");
   if (!host_calls_.pending()) return FailedPrecondition("no host call is pending");
   if (limits.cpu_time) {
     const auto sample = Look();

@@ -113,6 +113,8 @@ void HostSide::FillReport(const ProviderInfo& info, const Usage& usage, Report& 
   report.ambient = info.ambient;
   report.cpu_time = usage.cpu_time;
   report.peak_memory_bytes = usage.peak_memory_bytes;
+  report.memory = usage.memory;
+  report.fuel = usage.fuel;
   report.vm_exits = usage.vm_exits;
   report.output_bytes = usage.output_bytes;
   report.host_calls = host_calls_;

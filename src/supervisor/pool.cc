@@ -11,11 +11,8 @@
 namespace waxvm {
 namespace {
 
-// Beyond it a time is for ever; points in time do not overflow.
-constexpr std::chrono::nanoseconds kForEver = std::chrono::hours(24 * 365);
-
-PoolOptions Bounded(PoolOptions options) {
-  options.idle_time = std::min(options.idle_time, kForEver);
+PoolOptions Bounded(PoolOptions options, std::chrono::nanoseconds for_ever) {
+  options.idle_time = std::min(options.idle_time, for_ever);
   return options;
 }
 
@@ -23,7 +20,7 @@ PoolOptions Bounded(PoolOptions options) {
 
 Pool::State::State(Snapshot snapshot, const PoolOptions& options)
     : snapshot_(std::move(snapshot)),
-      options_(Bounded(options)),
+      options_(Bounded(options, kForEver)),
       next_look_(Clock::now() + options_.idle_time) {}
 
 // Which shelf is this thread's is the thread's to know: it is looked up without a lock, and its
@@ -166,6 +163,8 @@ absl::StatusOr<std::unique_ptr<Pool>> Pool::Create(Snapshot snapshot, const Pool
                            options.max_instances);
   if (options.idle_time.count() <= 0)
     return InvalidArgument("idle_time is %d ns; it must be more than 0", options.idle_time.count());
+  if (snapshot.is_of_start() && !options.fresh_state)
+    return InvalidArgument("every run of a program has a fresh state; fresh_state cannot be off");
   auto state = std::make_unique<State>(std::move(snapshot), options);
   WAXVM_RETURN_IF_ERROR(state->Start());
   return std::unique_ptr<Pool>(new Pool(std::move(state)));

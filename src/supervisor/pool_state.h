@@ -30,6 +30,8 @@ namespace waxvm {
 class Pool::State {
  public:
   using Clock = std::chrono::steady_clock;
+  /// Beyond it a time is for ever; points in time do not overflow.
+  static constexpr std::chrono::nanoseconds kForEver = std::chrono::hours(24 * 365);
 
   State(Snapshot snapshot, const PoolOptions& options);
   ~State();
@@ -39,6 +41,7 @@ class Pool::State {
 
   absl::StatusOr<std::string> Call(std::string_view function, std::string_view arguments,
                                    const CallOptions& options);
+  absl::StatusOr<RunResult> Run(const RunRequest& request);
   void Trim();
   PoolStats stats() const;
   absl::StatusOr<PoolMemory> MeasureMemory() const;
@@ -67,6 +70,8 @@ class Pool::State {
   absl::StatusOr<std::string> CallIn(PoolShelf& shelf, std::unique_ptr<Session> session,
                                      std::string_view function, std::string_view arguments,
                                      const CallOptions& options);
+  absl::StatusOr<RunResult> RunIn(PoolShelf& shelf, std::unique_ptr<Session> session,
+                                  const RunRequest& request);
   void PutBack(PoolShelf& shelf, std::unique_ptr<Session> session, bool called);
   void Leave(PoolShelf& shelf);
 

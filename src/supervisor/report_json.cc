@@ -103,6 +103,11 @@ void AddProvider(const Report& report, Object& json) {
 
 void AddMeasurements(const Report& report, Object& json) {
   const auto number = [](std::uint64_t value) { return Number(value); };
+  const auto resident = [](const InstanceMemory& m) { return Number(m.resident_bytes); };
+  const auto shared = [](const InstanceMemory& m) {
+    return Number(m.resident_bytes - std::min(m.private_bytes, m.resident_bytes));
+  };
+  const auto own = [](const InstanceMemory& m) { return Number(m.private_bytes); };
   json.Add("wall_seconds", Seconds(report.wall_time))
       .Add("cpu_seconds", OrNull(report.cpu_time, Seconds))
       .Add("peak_memory_bytes", OrNull(report.peak_memory_bytes, number))
@@ -113,7 +118,11 @@ void AddMeasurements(const Report& report, Object& json) {
       .Add("ambient", List(report.ambient, Quoted))
       .Add("vm_exits", OrNull(report.vm_exits, number))
       .Add("setup_seconds", Seconds(report.setup_time))
-      .Add("teardown_seconds", Seconds(report.teardown_time));
+      .Add("teardown_seconds", Seconds(report.teardown_time))
+      .Add("resident_bytes", OrNull(report.memory, resident))
+      .Add("shared_bytes", OrNull(report.memory, shared))
+      .Add("private_bytes", OrNull(report.memory, own))
+      .Add("fuel", OrNull(report.fuel, number));
 }
 
 }  // namespace

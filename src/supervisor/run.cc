@@ -16,7 +16,6 @@ using Clock = std::chrono::steady_clock;
 constexpr int kLimitExitCode = 124;
 constexpr int kStoppedExitCode = 143;  // 128 + SIGTERM
 
-/// Turns the final event of an instance into the result's fields.
 struct OutcomeSetter {
   RunResult& result;
 
@@ -43,6 +42,18 @@ struct OutcomeSetter {
 
 }  // namespace
 
+void SetOutcome(Event event, RunResult& result) { std::visit(OutcomeSetter{result}, event); }
+
+absl::StatusOr<Event> RunToEnd(Instance& instance, HostSide& host) {
+  for (;;) {
+    WAXVM_ASSIGN_OR_RETURN(Event event, instance.Resume());
+    const auto* call = std::get_if<HostCallRequest>(&event);
+    if (call == nullptr) return event;
+    WAXVM_ASSIGN_OR_RETURN(std::optional<Event> end, host.Serve(instance, *call));
+    if (end) return *std::move(end);
+  }
+}
+
 ProgramRun::ProgramRun(Provider& provider, const ProviderInfo& info, const Authorizer& authorizer,
                        const Program& program, const RunOptions& options, RunControl& control)
     : provider_(provider),
@@ -62,7 +73,10 @@ absl::StatusOr<RunResult> ProgramRun::Execute() {
   result_.report.setup_time = Clock::now() - start;
 
   host_->StartClock(options_.limits.wall_time);
-  absl::StatusOr<Event> event = RunToEnd(*instance);
+  absl::StatusOr<Event> event = [&] {
+    const RunControl::Attachment attachment(control_, *instance);
+    return RunToEnd(*instance, *host_);
+  }();
   const Usage usage = instance->usage();
 
   const auto teardown = Clock::now();
@@ -70,22 +84,11 @@ absl::StatusOr<RunResult> ProgramRun::Execute() {
   result_.report.teardown_time = Clock::now() - teardown;
   result_.report.wall_time = Clock::now() - start;
   if (!event.ok()) return std::move(event).status();
-  std::visit(OutcomeSetter{result_}, *event);
+  SetOutcome(*std::move(event), result_);
   host_->FillReport(info_, usage, result_.report);
   result_.output = std::move(host_->output());
   result_.error_output = std::move(host_->error_output());
   return std::move(result_);
-}
-
-absl::StatusOr<Event> ProgramRun::RunToEnd(Instance& instance) {
-  const RunControl::Attachment attachment(control_, instance);
-  for (;;) {
-    WAXVM_ASSIGN_OR_RETURN(Event event, instance.Resume());
-    const auto* call = std::get_if<HostCallRequest>(&event);
-    if (call == nullptr) return event;
-    WAXVM_ASSIGN_OR_RETURN(std::optional<Event> end, host_->Serve(instance, *call));
-    if (end) return *std::move(end);
-  }
 }
 
 }  // namespace waxvm

@@ -13,6 +13,12 @@
 
 namespace waxvm {
 
+/// Resumes the instance and answers its host calls until an event that is none.
+absl::StatusOr<Event> RunToEnd(Instance& instance, HostSide& host);
+
+/// Turns the final event of an instance into the result's fields.
+void SetOutcome(Event event, RunResult& result);
+
 /// One run of one program, from its grants to its report. Used once.
 /// Thread safety: none; others end it through its RunControl.
 class ProgramRun {
@@ -25,8 +31,6 @@ class ProgramRun {
   absl::StatusOr<RunResult> Execute();
 
  private:
-  absl::StatusOr<Event> RunToEnd(Instance& instance);
-
   Provider& provider_;
   const ProviderInfo& info_;
   const Program& program_;

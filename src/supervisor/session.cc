@@ -6,6 +6,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "src/base/status.h"
+#include "src/supervisor/end_status.h"
 #include "src/supervisor/session_state.h"
 #include "src/supervisor/spec.h"
 #include "waxvm/abi/host_call.h"
@@ -36,33 +37,10 @@ absl::Status CheckCall(std::string_view function, std::string_view arguments,
     return InvalidArgument("the arguments of a call have %d bytes, at most %d", arguments.size(),
                            kMaxCallBytes);
   WAXVM_RETURN_IF_ERROR(CheckLimit("wall", options.limits.wall_time));
+  if (options.limits.fuel == 0u)
+    return InvalidArgument("the fuel of a call is 0 instructions; it must be more than 0");
   return CheckLimit("CPU", options.limits.cpu_time);
 }
-
-/// What the end of the program means to whoever waits for it.
-struct EndStatus {
-  absl::Status operator()(const HostCallRequest&) const {
-    return Internal("a host call is no end");
-  }
-  absl::Status operator()(const Exited& exited) const {
-    return absl::AbortedError(
-        absl::StrFormat("the program ended with exit code %d", exited.code & 0xff));
-  }
-  absl::Status operator()(const Fault& fault) const {
-    return absl::AbortedError(
-        absl::StrFormat("the program faulted: %s: %s", FaultName(fault.kind), fault.detail));
-  }
-  absl::Status operator()(const LimitReached& reached) const {
-    const std::string text =
-        absl::StrFormat("the program met the limit `%s`", LimitName(reached.limit));
-    if (reached.limit == LimitKind::kWallTime || reached.limit == LimitKind::kCpuTime)
-      return absl::DeadlineExceededError(text);
-    return absl::ResourceExhaustedError(text);
-  }
-  absl::Status operator()(const Stopped&) const {
-    return absl::CancelledError("the program was stopped");
-  }
-};
 
 absl::Status NotReady(const absl::Status& end) {
   if (absl::IsCancelled(end)) return end;
@@ -96,7 +74,7 @@ void Session::State::Adopt(std::unique_ptr<Instance> made) {
 absl::Status Session::State::BecomeReady() {
   const Limits& limits = origin->options.limits;
   host.StartClock(limits.wall_time);
-  limited = limits.wall_time || limits.cpu_time;
+  limited = limits.wall_time || limits.cpu_time || limits.fuel;
   for (;;) {
     WAXVM_ASSIGN_OR_RETURN(const Event event, instance->Resume());
     const auto* request = std::get_if<HostCallRequest>(&event);
@@ -127,7 +105,7 @@ absl::Status Session::State::CheckTurn() {
 }
 
 absl::Status Session::State::SetLimits(const CallLimits& limits) {
-  const bool wanted = limits.wall_time || limits.cpu_time;
+  const bool wanted = limits.wall_time || limits.cpu_time || limits.fuel;
   if (!wanted && !limited) return absl::OkStatus();
   WAXVM_RETURN_IF_ERROR(instance->RestartLimits(limits));
   host.StartClock(limits.wall_time);
@@ -242,6 +220,8 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Start(std::shared_ptr<Provider
 
 absl::StatusOr<std::string> Session::Call(std::string_view function, std::string_view arguments,
                                           const CallOptions& options) {
+  if (state_->origin->of_start)
+    return absl::FailedPreconditionError("the session runs a program; Run it");
   return state_->Call(function, arguments, options);
 }
 
@@ -251,6 +231,8 @@ absl::Status Session::health() const { return state_->poison; }
 
 absl::StatusOr<Snapshot> Session::TakeSnapshot() {
   WAXVM_RETURN_IF_ERROR(state_->CheckTurn());
+  if (state_->origin->of_start)
+    return absl::FailedPreconditionError("the session is where its snapshot was taken");
   WAXVM_ASSIGN_OR_RETURN(auto taken, state_->instance->TakeSnapshot());
   if (taken == nullptr)
     return Internal("the %s provider took no snapshot", state_->origin->info.name);
@@ -260,6 +242,7 @@ absl::StatusOr<Snapshot> Session::TakeSnapshot() {
 
 absl::Status Session::Reset() {
   WAXVM_RETURN_IF_ERROR(state_->CheckTurn());
+  if (state_->origin->of_start) return absl::OkStatus();
   const absl::Status done = state_->instance->Reset();
   if (done.ok()) {
     state_->host.StartAnew();
@@ -276,6 +259,7 @@ Report Session::report() const {
   report.setup_time = state_->setup_time;
   report.teardown_time = state_->teardown_time;
   state_->host.FillReport(state_->origin->info, state_->CurrentUsage(), report);
+  if (!report.memory) report.memory = memory();
   return report;
 }
 
@@ -293,6 +277,7 @@ absl::StatusOr<std::unique_ptr<Session>> Snapshot::Clone() const {
   InstanceSpec spec = state_->origin->spec;
   spec.limits.wall_time.reset();
   spec.limits.cpu_time.reset();
+  spec.limits.fuel.reset();
   state->host.Surround(spec);
   WAXVM_ASSIGN_OR_RETURN(std::unique_ptr<Instance> made,
                          state_->origin->provider->Clone(state_->instance, spec));
@@ -305,5 +290,7 @@ absl::StatusOr<std::unique_ptr<Session>> Snapshot::Clone() const {
 std::uint64_t Snapshot::memory_bytes() const {
   return state_ != nullptr ? state_->instance->memory_bytes() : 0;
 }
+
+bool Snapshot::is_of_start() const { return state_ != nullptr && state_->origin->of_start; }
 
 }  // namespace waxvm

@@ -36,7 +36,8 @@ struct SessionOrigin {
   const Authorizer authorizer;
   GrantSet grants;
   UniqueFd input;
-  InstanceSpec spec;  ///< without gate and output
+  InstanceSpec spec;      ///< without gate and output
+  bool of_start = false;  ///< the program has not run
 };
 
 /// What a snapshot is.
@@ -59,6 +60,7 @@ struct Session::State {
   absl::StatusOr<std::string> Call(std::string_view function, std::string_view arguments,
                                    const CallOptions& options);
   absl::StatusOr<std::string> RunCall();
+  absl::StatusOr<RunResult> Run(const RunRequest& request);
   absl::Status SetLimits(const CallLimits& limits);
   /// Sends the call once more, for a program that waits again without an answer. Errors: that is
   /// not what it says, or too often.

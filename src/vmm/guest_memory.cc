@@ -30,6 +30,8 @@ constexpr std::uint64_t kLeastRoomBytes = std::uint64_t{512} << 10;
 constexpr std::uint64_t kKeptPrivateBytes = std::uint64_t{2} << 20;
 // What a clone gets for itself before it was ever called.
 constexpr std::uint64_t kLearnedBytes = std::uint64_t{32} << 10;
+// A part of a huge page of the host that is worth splitting it, which costs some 400 us, once.
+constexpr std::uint64_t kWorthSplittingBytes = std::uint64_t{128} << 10;
 // Giving back less than this does not make it worth looking at the peak.
 constexpr std::uint64_t kPeakSampleFrames = 64;
 
@@ -73,9 +75,9 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> GuestMemory::CreateFrom(
              MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, image->file.get(), 0) == MAP_FAILED)
     return ErrnoStatus(errno, "mmap of a snapshot");
   ::madvise(self.memory_.data(), image->bytes, MADV_DONTFORK);
-  // The kernel keeps some bytes for every page a slot could hold: as many clones as there are, only
-  // a little more than the image.
-  const std::uint64_t room = std::max(image->bytes / 4, kLeastRoomBytes) & ~(kPageBytes - 1);
+  // The kernel keeps some bytes (10 where it shadows page tables) for every page a slot could hold:
+  // as many clones as there are, only a little more than the image.
+  const std::uint64_t room = std::max(image->bytes / 16, kLeastRoomBytes) & ~(kPageBytes - 1);
   if (!self.AddSlot(std::min(image->bytes + room, self.memory_.size())))
     return Internal("cannot give the virtual machine its memory");
   self.next_ = image->bytes;
@@ -209,7 +211,21 @@ void GuestMemory::ForgetShadows() {
             vm_->SetMemory(0, 0, {memory_.data(), first_slot_bytes_}).ok();
 }
 
+// MADV_DONTNEED of a part only notes that the huge page could be split when memory runs short:
+// until then all of it stays taken. MADV_COLD of any page of it splits it at once.
+// Spec: Linux madvise_cold_or_pageout_pte_range().
+void GuestMemory::SplitHugePages(GuestPhysical start, std::uint64_t bytes) {
+  const GuestPhysical end = start + bytes;
+  const GuestPhysical start_ends = (start + kLargePageBytes - 1) & ~(kLargePageBytes - 1);
+  const GuestPhysical end_begins = end & ~(kLargePageBytes - 1);
+  if (std::min(start_ends, end) - start >= kWorthSplittingBytes)
+    ::madvise(At(start), kPageBytes, MADV_COLD);
+  if (end_begins >= start_ends && end - end_begins >= kWorthSplittingBytes)
+    ::madvise(At(end_begins), kPageBytes, MADV_COLD);
+}
+
 void GuestMemory::Discard(GuestPhysical start, std::uint64_t bytes) {
+  if (start >= std::max(kSmallPagesBytes, image_end())) SplitHugePages(start, bytes);
   if (::madvise(At(start), bytes, MADV_DONTNEED) == 0) return;
   // Memory that the embedder has locked (mlockall) is not taken back.
   const std::uint64_t of_image = start < image_end() ? std::min(bytes, image_end() - start) : 0;
@@ -359,10 +375,9 @@ bool GuestMemory::IsZero(GuestPhysical frame) const {
 }
 
 absl::StatusOr<MemoryUse> GuestMemory::Use() const {
-  const std::span<std::byte> frames(At(0), next_);
-  if (image_ != nullptr) return image_->private_pages.Count(frames);
-  WAXVM_ASSIGN_OR_RETURN(const PrivatePages pages, PrivatePages::Open());
-  return pages.Count(frames);
+  if (image_ != nullptr) return image_->private_pages.Count({At(0), next_});
+  const std::uint64_t resident = ResidentBytes();
+  return MemoryUse{.resident_bytes = resident, .private_bytes = resident};
 }
 
 std::uint64_t GuestMemory::ResidentBytes() const {

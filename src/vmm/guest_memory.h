@@ -125,6 +125,8 @@ class GuestMemory {
   void PutBack(std::span<const GuestPhysical> tables, bool& tables_changed);
   /// The host takes its pages back: what is there is zero, or the image's, from now on.
   void Discard(GuestPhysical start, std::uint64_t bytes);
+  /// Lets the host take back the part of a huge page of its own that a range begins or ends in.
+  void SplitHugePages(GuestPhysical start, std::uint64_t bytes);
   bool Grow(std::uint64_t end);
   /// Frames of the image are given back with its bytes still in them.
   GuestPhysical Cleared(GuestPhysical frame, std::uint64_t bytes);

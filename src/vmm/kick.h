@@ -46,6 +46,8 @@ class Kick {
 
   /// Kicks the vCPU, now or as soon as it runs. Stays on.
   void Request();
+  /// What it kicks with, for others who do.
+  int signal() const { return signal_; }
   bool requested() const { return requested_.load(); }
 
   /// Kicks the vCPU at `when` and then every few milliseconds, on top of the rest; empty: not any

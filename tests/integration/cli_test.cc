@@ -29,13 +29,29 @@ TEST(Command, Help) {
   for (const char* word : {"help", "--help", "-h"}) {
     const Completed help = Waxvm({word});
     EXPECT_EQ(help.exit_code, 0);
-    for (const char* flag :
-         {"--provider", "--memory", "--wall", "--cpu", "--output", "--open-files", "--processes",
-          "--host-calls", "--grant", "--image", "--env", "--report"})
+    for (const char* flag : {"--provider", "--memory", "--wall", "--cpu", "--output",
+                             "--open-files", "--processes", "--host-calls", "--fuel", "--grant",
+                             "--image", "--env", "--report", "--repeat", "--pool"})
       EXPECT_TRUE(Contains(help.output, flag)) << flag;
   }
   EXPECT_TRUE(Contains(Waxvm({"run", "--help"}).output, "--memory=SIZE"));
   EXPECT_TRUE(Waxvm({"--version"}).output.starts_with("waxvm 0."));
+}
+
+TEST(Command, RunsOftenFromAPool) {
+  if (const std::string reason = WhyNot("microvm"); !reason.empty()) GTEST_SKIP() << reason;
+  for (const char* pool : {"", "--pool=2"}) {
+    std::vector<std::string> arguments = {"run", "--memory=64MiB", "--repeat=6"};
+    if (*pool != '\0') arguments.emplace_back(pool);
+    std::vector<std::string> good = arguments;
+    good.push_back(Guest("true_musl"));
+    const Completed run = Waxvm(good);
+    EXPECT_EQ(run.exit_code, 0) << run.error;
+    EXPECT_TRUE(Contains(run.error, "6 runs; us each: minimum")) << run.error;
+    std::vector<std::string> bad = arguments;
+    bad.push_back(Guest("segv_musl"));
+    EXPECT_EQ(Waxvm(bad).exit_code, 139);
+  }
 }
 
 TEST(Command, WrongUsageIs125AndSaysWhatToDo) {
@@ -100,7 +116,7 @@ TEST(Command, UnavailableProviderIsNotReplacedByAWeakerOne) {
   // Neither named nor by default.
   for (const std::string flag : {"--provider=microvm", "--wall=10s"}) {
     run.resize(nobody.size());
-    run.insert(run.end(), {WAXVM_COMMAND, "run", flag, "--", Guest("hello_musl")});
+    run.insert(run.end(), {WAXVM_COMMAND, "run", flag, "--", Guest("true_musl")});
     const Completed refused = RunCommand(run);
     if (refused.exit_code == 127) GTEST_SKIP() << "user 65534 may not reach the build folder";
     EXPECT_EQ(refused.exit_code, 125);
@@ -117,7 +133,7 @@ TEST_P(EachProvider, ExitCodeIsPassedThrough) {
 }
 
 TEST_P(EachProvider, ArgumentsAndEnvironment) {
-  const std::string name = Guest("hello_musl");
+  const std::string name = Guest("true_musl");
   const Completed run =
       Waxvm({"--env=A=1", "--env=B=two words"}, {"hello_musl", "--wall=1s", "", "a b"});
   EXPECT_EQ(run.output, "argv[0]=" + name +
@@ -137,7 +153,7 @@ TEST_P(EachProvider, ProgramPathIsRelativeAndKeptAsArgumentZero) {
 
 TEST_P(EachProvider, DashesMayBeLeftOut) {
   const Completed run = RunCommand({WAXVM_COMMAND, "run", std::string("--provider=") + GetParam(),
-                                    Guest("hello_musl"), "--provider=x"});
+                                    Guest("true_musl"), "--provider=x"});
   EXPECT_EQ(run.exit_code, 2) << run.error;
 }
 

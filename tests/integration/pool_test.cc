@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -106,6 +107,56 @@ TEST_F(PooledMicroVms, MemoryIsSharedWithTheSnapshot) {
   EXPECT_GT(memory->private_bytes, 20u * 4096) << "the pages it writes to";
   EXPECT_LT(memory->private_bytes, 1u << 20);
   EXPECT_EQ(memory->resident_bytes, memory->shared_bytes + memory->private_bytes);
+}
+
+std::uint64_t ProcessKib(const std::string& name) {
+  std::ifstream file("/proc/self/smaps_rollup");
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with(name + ":")) return std::stoull(line.substr(name.size() + 1));
+  return 0;
+}
+
+TEST_F(PooledMicroVms, AnIdlePoolGivesItsMemoryBack) {
+  ASSERT_NO_FATAL_FAILURE(
+      Make("call_bench_musl", {.min_ready = 1, .max_instances = 20, .idle_time = 200ms}));
+  ASSERT_TRUE(pool_->Call("dirty", "200").ok());
+  const std::uint64_t before = ProcessKib("Private_Dirty");
+  constexpr int kThreads = 12;
+  std::atomic<int> done = 0;
+  std::atomic<bool> leave = false;
+  std::vector<std::jthread> threads;
+  for (int t = 0; t < kThreads; ++t)
+    threads.emplace_back([&] {
+      EXPECT_TRUE(pool_->Call("dirty", "200").ok());
+      ++done;
+      while (!leave) std::this_thread::sleep_for(1ms);  // it could call again
+    });
+  ASSERT_TRUE(Soon([&] { return done == kThreads; }));
+  const auto used = pool_->MeasureMemory();
+  ASSERT_TRUE(used.ok()) << used.status();
+  EXPECT_GT(used->private_bytes, kThreads * 200u * 4096) << "what they keep for the next call";
+  const std::uint64_t most = ProcessKib("Private_Dirty");
+  EXPECT_GT(most, before + kThreads * 200u * 4);
+  // Twice the idle time, and some.
+  EXPECT_TRUE(Soon([&] { return pool_->stats().kept == 0 && pool_->stats().instances <= 1; }));
+  EXPECT_LT(ProcessKib("Private_Dirty"), before + 1024) << "of " << most;
+  leave = true;
+}
+
+TEST_F(PooledMicroVms, WhatAProgramFreesIsTheHostsAgain) {
+  RunOptions options;
+  options.limits.memory_bytes = std::uint64_t{64} << 20;
+  const auto session =
+      Session::Start(provider_, Program::FromFile(GuestPath("call_bench_musl")), options);
+  ASSERT_TRUE(session.ok()) << session.status();
+  const auto resident = [&] { return (*session)->report().memory.value().resident_bytes; };
+  const std::uint64_t before = resident();
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE((*session)->Call("hold", std::to_string(32 << 20)).ok());
+    EXPECT_GE(resident(), before + (32u << 20));
+    ASSERT_TRUE((*session)->Call("hold", "0").ok());
+    EXPECT_LE(resident(), before + (256u << 10)) << "page tables and the like";
+  }
 }
 
 /// What threads of a soak do and count.
