@@ -113,6 +113,7 @@ absl::Status MicroVmInstance::PutBackToStart() {
   memory_at_end_.reset();
   exits_before_ = machine_->exits();
   cpu_before_ = cpu_limit_from_ = nanoseconds(0);
+  cpu_time_asked_ = false;
   deadline_.reset();
   fault_repeats_ = 0;
   last_fault_address_ = last_fault_rip_ = 0;
