@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "src/base/status.h"
 #include "src/supervisor/pool_state.h"
 
@@ -61,11 +62,10 @@ absl::StatusOr<std::string> Pool::State::CallNew(PoolShelf& shelf, bool nested,
   std::optional<Clock::time_point> deadline;
   if (options.limits.wall_time && options.limits.wall_time->count() > 0)
     deadline = Clock::now() + std::min(*options.limits.wall_time, kForEver);
+  absl::Cleanup leave = [&] { Leave(shelf); };
   absl::StatusOr<std::unique_ptr<Session>> session = Acquire(nested, deadline, options.stop);
-  if (!session.ok()) {
-    Leave(shelf);
-    return std::move(session).status();
-  }
+  if (!session.ok()) return std::move(session).status();
+  std::move(leave).Cancel();
   {
     const MutexLock lock(shelf.mutex);
     ++shelf.in_use;
@@ -90,6 +90,7 @@ absl::StatusOr<std::string> Pool::State::CallIn(PoolShelf& shelf, std::unique_pt
                                                 std::string_view function,
                                                 std::string_view arguments,
                                                 const CallOptions& options) {
+  absl::Cleanup lost = [&] { Abandon(shelf, std::move(session)); };
   absl::StatusOr<std::string> result = session->Call(function, arguments, options);
   bool usable = result.ok() || session->health().ok();
   if (usable && options_.fresh_state) usable = session->Reset().ok();
@@ -99,10 +100,12 @@ absl::StatusOr<std::string> Pool::State::CallIn(PoolShelf& shelf, std::unique_pt
       session->TakeOutput();
       session->TakeErrorOutput();
     }
+    std::move(lost).Cancel();
     PutBack(shelf, std::move(session), /*called=*/true);
     return result;
   }
   Retire(std::move(session), true);
+  std::move(lost).Cancel();
   {
     const MutexLock lock(shelf.mutex);
     ++shelf.calls;
@@ -113,20 +116,46 @@ absl::StatusOr<std::string> Pool::State::CallIn(PoolShelf& shelf, std::unique_pt
 }
 
 void Pool::State::PutBack(PoolShelf& shelf, std::unique_ptr<Session> session, bool called) {
-  {
-    const MutexLock lock(shelf.mutex);
+  absl::Cleanup lost = [&] { Abandon(shelf, std::move(session)); };
+  const auto count = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(shelf.mutex) {
     --shelf.in_use;
     if (called) ++shelf.calls;
     if (called && options_.fresh_state) ++shelf.resets;
+  };
+  {
+    const MutexLock lock(shelf.mutex);
     // Who begins to wait announces it first and looks at the shelves then. Under this lock either
     // it is seen here, or the clone is seen there.
     if (waiting_.load() == 0) {
       shelf.idle.push_back(std::move(session));
+      std::move(lost).Cancel();
+      count();
       if (--shelf.busy == 0) shelf.left.NotifyAll();
       return;
     }
   }
   Retire(std::move(session), false);
+  std::move(lost).Cancel();
+  {
+    const MutexLock lock(shelf.mutex);
+    count();
+  }
+  Leave(shelf);
+}
+
+void Pool::State::Abandon(PoolShelf& shelf, std::unique_ptr<Session> session) {
+  session.reset();
+  {
+    const MutexLock lock(mutex_);
+    --alive_;
+    ++replaced_;
+    ServeQueue();
+    WakeKeeper();
+  }
+  {
+    const MutexLock lock(shelf.mutex);
+    --shelf.in_use;
+  }
   Leave(shelf);
 }
 

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <new>
 #include <string>
 #include <thread>
 #include <utility>
@@ -46,7 +47,8 @@ struct FakeCloning {
 
 /// Its program has functions: "count" says how often it was called in this state, "fail" fails,
 /// "fault" faults, "spoil" makes the next Reset fail, "block" returns when `released` is set,
-/// "call" calls the host function "back", "memory" nothing.
+/// "call" calls the host function "back", "exhaust" throws as a host without memory does, "memory"
+/// nothing.
 class FakeCloningInstance final : public Instance {
  public:
   explicit FakeCloningInstance(std::shared_ptr<FakeCloning> all) : all_(std::move(all)) {
@@ -64,6 +66,7 @@ class FakeCloningInstance final : public Instance {
     if (function_ == "count") return Returned(std::to_string(++count_));
     if (function_ == "fault")
       return Event(Fault{.kind = FaultKind::kSignal, .detail = "asked for"});
+    if (function_ == "exhaust") throw std::bad_alloc();
     if (function_ == "fail")
       return HostCallRequest{std::string(kServeName), Header(2, 9) + "as asked"};
     if (function_ == "spoil") spoiled_ = true;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "src/base/status.h"
 #include "src/supervisor/pool_state.h"
 
@@ -93,7 +94,13 @@ absl::StatusOr<std::unique_ptr<Session>> Pool::State::Redeem(Grant grant) {
       return status;
     }
   }
+  absl::Cleanup place = [this] {
+    const MutexLock lock(mutex_);
+    --alive_;
+    ServeQueue();
+  };
   absl::StatusOr<std::unique_ptr<Session>> clone = snapshot_.Clone();
+  std::move(place).Cancel();
   const MutexLock lock(mutex_);
   if (!clone.ok()) return GiveUp(clone.status());
   ++created_;
@@ -153,8 +160,8 @@ void Pool::State::ServeQueue() {
 
 void Pool::State::Retire(std::unique_ptr<Session> session, bool lost) {
   const MutexLock lock(mutex_);
-  if (lost) ++replaced_;
   retired_.push_back(std::move(session));
+  if (lost) ++replaced_;
   ServeQueue();
   if (!retired_.empty()) WakeKeeper();
 }

@@ -74,6 +74,9 @@ class Pool::State {
                                   const RunRequest& request);
   void PutBack(PoolShelf& shelf, std::unique_ptr<Session> session, bool called);
   void Leave(PoolShelf& shelf);
+  /// Ends a call as if its instance had been lost: an exception came out of it (std::bad_alloc; the
+  /// library has none of its own).
+  void Abandon(PoolShelf& shelf, std::unique_ptr<Session> session);
 
   // pool_queue.cc: whose turn it is.
   absl::StatusOr<std::unique_ptr<Session>> Acquire(bool nested,

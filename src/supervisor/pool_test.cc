@@ -142,6 +142,19 @@ TEST_F(PoolTest, CloneThatCannotBePutBackIsReplaced) {
   EXPECT_LE(fake_.most_alive, 1);
 }
 
+TEST_F(PoolTest, CallThatRunsOutOfHostMemoryLosesItsInstance) {
+  Make({.min_ready = 0, .max_instances = 1});
+  for (std::uint64_t i = 1; i <= 3; ++i) {
+    EXPECT_EQ(Count(), "1");
+    EXPECT_THROW((void)pool_->Call("exhaust", ""), std::bad_alloc);
+    const PoolStats stats = pool_->stats();
+    EXPECT_EQ(stats.in_use, 0u);
+    EXPECT_EQ(stats.instances, 0u);
+    EXPECT_EQ(stats.replaced, i);
+    EXPECT_EQ(fake_.alive, 0);
+  }
+}
+
 TEST_F(PoolTest, FullQueueAndFullPool) {
   Make({.min_ready = 0, .max_instances = 1, .queue_limit = 1});
   Block();

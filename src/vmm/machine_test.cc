@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/vmm/machine.h"
 
+#include <array>
 #include <cstring>
+#include <span>
+#include <thread>
 
+#include "src/vmm/kick.h"
 #include "src/vmm/machine_for_test.h"
+#include "src/vmm/thread_faults.h"
 
 namespace waxvm::vmm {
 namespace {
@@ -216,6 +221,112 @@ TEST_F(MachineTest, RestoreForgetsTablesThatCameLater) {
     EXPECT_EQ(Load(two), 2222u) << round;
     ASSERT_TRUE(machine_->Restore(**image).ok());
   }
+}
+
+// movq %rsi, %xmm0 and movq %xmm0, %rbx.
+constexpr std::initializer_list<int> kRsiToVector = {0x66, 0x48, 0x0f, 0x6e, 0xc6};
+constexpr std::initializer_list<int> kVectorToRbx = {0x66, 0x48, 0x0f, 0x7e, 0xc3};
+
+/// A machine that was taken as it had 1111 in a vector register and made a call; the guest goes on
+/// with what it finds there in rbx, and 2222 in it.
+class RestoreTest : public MachineTest {
+ protected:
+  void SetUp() override {
+    MachineTest::SetUp();
+    if (IsSkipped()) return;
+    ASSERT_TRUE(pages().Populate(kData, kPages * kPageBytes, kReadWrite));
+    Code code;
+    code.SetRsi(1111).Bytes(kRsiToVector).Done();
+    code.Bytes(kVectorToRbx).SetRsi(2222).Bytes(kRsiToVector).Done();
+    ASSERT_TRUE(IsDone(Run(code)));
+    auto image = machine_->TakeImage();
+    ASSERT_TRUE(image.ok()) << image.status();
+    image_ = *std::move(image);
+    account_.emplace(kMemoryBytes);
+    auto clone = Machine::CreateFrom(*system_, traits_, *account_, *image_);
+    ASSERT_TRUE(clone.ok()) << clone.status();
+    machine_ = *std::move(clone);
+  }
+  std::uint64_t FoundInVector() {
+    EXPECT_TRUE(IsDone(machine_->Run()));
+    return machine_->registers().general.rbx;
+  }
+
+  static constexpr std::uint64_t kPages = 64;
+  std::shared_ptr<const MachineImage> image_;
+};
+
+TEST_F(RestoreTest, PutsVectorRegistersBack) {
+  for (int round = 0; round < 4; ++round) {
+    machine_->SetSystemCallResult(round);
+    const std::uint64_t rdx = machine_->registers().general.rdx;
+    EXPECT_EQ(FoundInVector(), 1111u) << round;
+    EXPECT_EQ(machine_->registers().general.rdx, rdx) << round;
+    ASSERT_TRUE(machine_->Restore(*image_).ok());
+  }
+}
+
+TEST_F(RestoreTest, ShowsNobodyTheVectorRegistersOfBefore) {
+  const auto low = [](std::span<const std::byte> state) {
+    std::uint64_t word;
+    std::memcpy(&word, state.data() + 160, sizeof word);  // xmm0
+    return word;
+  };
+  std::array<std::byte, kvm::Vcpu::kExtendedBytes> state;
+  EXPECT_EQ(FoundInVector(), 1111u);
+  machine_->SaveExtended(state);
+  EXPECT_EQ(low(state), 2222u);
+  ASSERT_TRUE(machine_->Restore(*image_).ok());
+  machine_->SaveExtended(state);
+  EXPECT_EQ(low(state), 1111u);
+  EXPECT_EQ(FoundInVector(), 1111u);
+
+  // What interrupts the guest on its way back finds it there.
+  auto kick = Kick::Create(7);
+  ASSERT_TRUE(kick.ok()) << kick.status();
+  ASSERT_TRUE(machine_->Restore(*image_).ok());
+  machine_->SetSystemCallResult(3333);
+  ASSERT_TRUE((*kick)->Enter(std::nullopt, std::nullopt).ok());
+  ASSERT_TRUE(machine_->SetSignalMask((*kick)->run_mask()).ok());
+  (*kick)->Request();
+  EXPECT_EQ(machine_->Run().kind, Exit::Kind::kInterrupted);
+  (*kick)->Leave();
+  EXPECT_EQ(machine_->general().rip, image_->general.rip);
+  EXPECT_EQ(machine_->general().rax, 3333u);
+  machine_->SaveExtended(state);
+  EXPECT_EQ(low(state), 1111u);
+  EXPECT_EQ(FoundInVector(), 1111u);
+}
+
+// Once nothing new was written to, nobody looks; whatever is new must be found all the same.
+TEST_F(RestoreTest, FindsWhatWasWrittenToForTheFirstTime) {
+  const auto use = [&](std::uint64_t page) {
+    const GuestVirtual at = kData + page * kPageBytes;
+    for (int again = 0; again < 3; ++again) {
+      EXPECT_TRUE(CanStore(at, 7777));
+      ASSERT_TRUE(machine_->Restore(*image_).ok());
+      EXPECT_EQ(Load(at), 0u) << page;
+      ASSERT_TRUE(machine_->Restore(*image_).ok());
+    }
+  };
+  for (const std::uint64_t page : {0u, 1u, 40u, 2u, 63u}) use(page);
+  std::thread([&] { use(20); }).join();
+  use(21);
+  // Written to by the host.
+  const std::uint64_t value = 8888;
+  pages().CopyTo(kData + 30 * kPageBytes, std::as_bytes(std::span(&value, 1)));
+  ASSERT_TRUE(machine_->Restore(*image_).ok());
+  EXPECT_EQ(Load(kData + 30 * kPageBytes), 0u);
+}
+
+TEST_F(RestoreTest, ProbeKnowsThisKernel) {
+  if (!traits_.faults_tell) GTEST_SKIP() << "this kernel does not count the faults of guests";
+  const auto before = ThreadFaults::OfThisThread();
+  ASSERT_TRUE(before);
+  EXPECT_TRUE(CanStore(kData + 50 * kPageBytes, 1));
+  EXPECT_NE(ThreadFaults::OfThisThread(), before);
+  const auto after = ThreadFaults::OfThisThread();
+  EXPECT_EQ(ThreadFaults::OfThisThread(), after);
 }
 
 }  // namespace
