@@ -14,6 +14,11 @@ namespace {
 // Beyond it a time is for ever; points in time do not overflow.
 constexpr std::chrono::nanoseconds kForEver = std::chrono::hours(24 * 365);
 
+absl::Status UsedInChild() {
+  return absl::FailedPreconditionError(
+      "the pool was made before a fork: the child process cannot use it");
+}
+
 PoolOptions Bounded(PoolOptions options) {
   options.idle_time = std::min(options.idle_time, kForEver);
   return options;
@@ -173,17 +178,26 @@ absl::StatusOr<std::unique_ptr<Pool>> Pool::Create(Snapshot snapshot, const Pool
 
 Pool::Pool(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
-Pool::~Pool() = default;
+Pool::~Pool() {
+  // In a forked child everything but memory is the parent's.
+  if (state_->InChild()) static_cast<void>(state_.release());
+}
 
 absl::StatusOr<std::string> Pool::Call(std::string_view function, std::string_view arguments,
                                        const CallOptions& options) {
+  if (state_->InChild()) return UsedInChild();
   return state_->Call(function, arguments, options);
 }
 
-void Pool::Trim() { state_->Trim(); }
+void Pool::Trim() {
+  if (!state_->InChild()) state_->Trim();
+}
 
-PoolStats Pool::stats() const { return state_->stats(); }
+PoolStats Pool::stats() const { return state_->InChild() ? PoolStats() : state_->stats(); }
 
-absl::StatusOr<PoolMemory> Pool::MeasureMemory() const { return state_->MeasureMemory(); }
+absl::StatusOr<PoolMemory> Pool::MeasureMemory() const {
+  if (state_->InChild()) return UsedInChild();
+  return state_->MeasureMemory();
+}
 
 }  // namespace waxvm

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "src/base/fork_guard.h"
 #include "src/base/mutex.h"
 #include "src/supervisor/pool_shelf.h"
 #include "waxvm/pool.h"
@@ -39,6 +40,8 @@ class Pool::State {
 
   absl::StatusOr<std::string> Call(std::string_view function, std::string_view arguments,
                                    const CallOptions& options);
+  /// True in a forked child, which has neither the keeper nor any lock that is in order.
+  bool InChild() const { return fork_guard_.InChild(); }
   void Trim();
   PoolStats stats() const;
   absl::StatusOr<PoolMemory> MeasureMemory() const;
@@ -99,6 +102,7 @@ class Pool::State {
 
   const Snapshot snapshot_;
   const PoolOptions options_;
+  const ForkGuard fork_guard_;
 
   mutable Mutex mutex_;
   std::atomic<std::size_t> waiting_ = 0;  ///< queue_.size(), for those without the lock

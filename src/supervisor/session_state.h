@@ -12,6 +12,7 @@
 #include <string_view>
 #include <thread>
 
+#include "src/base/fork_guard.h"
 #include "src/base/unique_fd.h"
 #include "src/capability/grant_set.h"
 #include "src/supervisor/call_format.h"
@@ -37,6 +38,7 @@ struct SessionOrigin {
   GrantSet grants;
   UniqueFd input;
   InstanceSpec spec;  ///< without gate and output
+  const ForkGuard fork_guard;
 };
 
 /// What a snapshot is.
