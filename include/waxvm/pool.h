@@ -61,7 +61,7 @@ struct PoolMemory {
 /// without a writer is lost.
 ///
 /// Thread safety: everything but the destructor may be called from any thread at once. Not from
-/// the destructors of thread-local objects.
+/// the destructors of thread-local objects. In a forked child process as a session.
 class Pool {
  public:
   /// A pool with `options.min_ready` clones in it. Errors: kInvalidArgument for options that

@@ -101,7 +101,8 @@ class Snapshot {
 /// it, a clone to the thread of its first call, as a virtual CPU is a thread's: Call, Reset and
 /// TakeSnapshot from another give kFailedPrecondition. So a clone can be made on one thread and
 /// handed to another. Stop may be called from any thread at any time, the rest from any thread
-/// while no other uses the session.
+/// while no other uses the session. In a forked child process the parent's sessions can be
+/// destroyed, which frees nothing; every call gives kFailedPrecondition.
 class Session {
  public:
   /// Starts `program` and runs it until it waits for its first call. `options.limits` bound that;

@@ -372,6 +372,26 @@ std::string ReadText(const std::string& path) {
   return text.str();
 }
 
+TEST_F(ProcessProviderTest, WhatTheEmbedderIgnoresIsNotInherited) {
+  struct sigaction ignored = {}, child_before = {}, pipe_before = {};
+  ignored.sa_handler = SIG_IGN;
+  ASSERT_EQ(sigaction(SIGCHLD, &ignored, &child_before), 0);
+  ASSERT_EQ(sigaction(SIGPIPE, &ignored, &pipe_before), 0);
+  const auto bound = [](InstanceSpec& spec) { spec.limits.wall_time = std::chrono::seconds(20); };
+  EXPECT_EQ(RunGuest("true_musl", bound).exit_code(), 0);
+  const auto native = Run(
+      [](NativeContext&) {
+        struct sigaction child = {}, pipe = {};
+        sigaction(SIGCHLD, nullptr, &child);
+        sigaction(SIGPIPE, nullptr, &pipe);
+        return child.sa_handler == SIG_DFL && pipe.sa_handler == SIG_DFL ? 7 : 8;
+      },
+      bound);
+  sigaction(SIGCHLD, &child_before, nullptr);
+  sigaction(SIGPIPE, &pipe_before, nullptr);
+  EXPECT_EQ(native.exit_code(), 7);
+}
+
 TEST_F(ProcessProviderTest, TheEndOfTheEmbedderIsTheEndOfEverything) {
   std::array<int, 2> fds{};
   ASSERT_EQ(pipe2(fds.data(), O_CLOEXEC), 0);

@@ -165,7 +165,16 @@ static int take_identity(const struct wx_config* config) {
   return result < 0 ? failed(WX_STEP_GID_MAP, result) : 0;
 }
 
+/* What the embedder ignores stays ignored through clone and exec: the program would inherit it, and
+ * a pid 1 that ignores the end of its children would never learn of it. */
+static void reset_signals(void) {
+  const uint64_t by_default[4] = {0}; /* the kernel's sigaction: handler, flags, restorer, mask */
+  for (int signal = 1; signal <= 64; ++signal)
+    wx_syscall4(SYS_rt_sigaction, signal, (long)by_default, 0, sizeof(uint64_t));
+}
+
 int wx_sandbox_init(const struct wx_config* config) {
+  reset_signals();
   if (take_identity(config) != 0) return -1;
   long result;
   if (wx_syscall3(SYS_fcntl, WX_FD_CGROUP, F_GETFD, 0) >= 0) {

@@ -103,6 +103,34 @@ TEST(AuthorizerTest, StandsBeforeTheGrants) {
   EXPECT_EQ(result->report.host_calls, 1u);
 }
 
+TEST(AuthorizerTest, ThatOfOneRunIsAskedAfterTheSupervisors) {
+  const auto refuse = [](std::string_view name) -> Authorizer {
+    return [name](std::string_view, const Access& access) {
+      return access.name == name ? absl::PermissionDeniedError("no") : absl::OkStatus();
+    };
+  };
+  const auto echo = [](const HostCallContext&, std::string_view request) {
+    return absl::StatusOr<std::string>(std::string(request));
+  };
+  const Program program = Native([](NativeContext& context) {
+    int allowed = 0;
+    for (const char* name : {"one", "two", "three"})
+      allowed = allowed * 2 + (context.CallHost(name, "").ok() ? 1 : 0);
+    return allowed;
+  });
+  RunOptions options;
+  options.grants = {Function("one", echo), Function("two", echo), Function("three", echo)};
+  for (const bool of_both : {false, true}) {
+    auto supervisor =
+        Supervisor::Create(NewMockProvider(), {.authorizer = of_both ? refuse("one") : nullptr});
+    ASSERT_TRUE(supervisor.ok());
+    options.authorizer = refuse("two");
+    EXPECT_EQ(supervisor->Run(program, options)->exit_code, of_both ? 0b001 : 0b101);
+    options.authorizer = nullptr;
+    EXPECT_EQ(supervisor->Run(program, options)->exit_code, of_both ? 0b011 : 0b111);
+  }
+}
+
 TEST(HostFunctionTest, MayFailRefuseThrowAndReplyTooMuch) {
   const auto result = RunMock(
       [](NativeContext& context) {

@@ -12,6 +12,11 @@
 namespace waxvm {
 namespace {
 
+absl::Status UsedInChild() {
+  return absl::FailedPreconditionError(
+      "the pool was made before a fork: the child process cannot use it");
+}
+
 PoolOptions Bounded(PoolOptions options, std::chrono::nanoseconds for_ever) {
   options.idle_time = std::min(options.idle_time, for_ever);
   return options;
@@ -94,16 +99,22 @@ absl::StatusOr<std::string> Pool::State::CallIn(PoolShelf& shelf, std::unique_pt
   absl::StatusOr<std::string> result = session->Call(function, arguments, options);
   bool usable = result.ok() || session->health().ok();
   if (usable && options_.fresh_state) usable = session->Reset().ok();
-  if (usable) {
-    if (!options_.fresh_state) {
-      // Collected, and nobody can ask for it.
-      session->TakeOutput();
-      session->TakeErrorOutput();
-    }
-    std::move(lost).Cancel();
-    PutBack(shelf, std::move(session), /*called=*/true);
-    return result;
+  if (usable && !options_.fresh_state) {
+    // Collected, and nobody can ask for it.
+    session->TakeOutput();
+    session->TakeErrorOutput();
   }
+  std::move(lost).Cancel();
+  Finish(shelf, std::move(session), usable);
+  return result;
+}
+
+void Pool::State::Finish(PoolShelf& shelf, std::unique_ptr<Session> session, bool usable) {
+  if (usable) {
+    PutBack(shelf, std::move(session), /*called=*/true);
+    return;
+  }
+  absl::Cleanup lost = [&] { Abandon(shelf, std::move(session)); };
   Retire(std::move(session), true);
   std::move(lost).Cancel();
   {
@@ -112,7 +123,6 @@ absl::StatusOr<std::string> Pool::State::CallIn(PoolShelf& shelf, std::unique_pt
     --shelf.in_use;
   }
   Leave(shelf);
-  return result;
 }
 
 void Pool::State::PutBack(PoolShelf& shelf, std::unique_ptr<Session> session, bool called) {
@@ -201,17 +211,31 @@ absl::StatusOr<std::unique_ptr<Pool>> Pool::Create(Snapshot snapshot, const Pool
 
 Pool::Pool(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
-Pool::~Pool() = default;
+Pool::~Pool() {
+  // In a forked child everything but memory is the parent's.
+  if (state_->InChild()) static_cast<void>(state_.release());
+}
 
 absl::StatusOr<std::string> Pool::Call(std::string_view function, std::string_view arguments,
                                        const CallOptions& options) {
+  if (state_->InChild()) return UsedInChild();
   return state_->Call(function, arguments, options);
 }
 
-void Pool::Trim() { state_->Trim(); }
+absl::StatusOr<RunResult> Pool::Run(const RunRequest& request) {
+  if (state_->InChild()) return UsedInChild();
+  return state_->Run(request);
+}
 
-PoolStats Pool::stats() const { return state_->stats(); }
+void Pool::Trim() {
+  if (!state_->InChild()) state_->Trim();
+}
 
-absl::StatusOr<PoolMemory> Pool::MeasureMemory() const { return state_->MeasureMemory(); }
+PoolStats Pool::stats() const { return state_->InChild() ? PoolStats() : state_->stats(); }
+
+absl::StatusOr<PoolMemory> Pool::MeasureMemory() const {
+  if (state_->InChild()) return UsedInChild();
+  return state_->MeasureMemory();
+}
 
 }  // namespace waxvm

@@ -2,6 +2,7 @@
 // One run of a whole program in a pool.
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "src/base/status.h"
 #include "src/supervisor/pool_state.h"
 
@@ -26,11 +27,10 @@ absl::StatusOr<RunResult> Pool::State::Run(const RunRequest& request) {
   const auto limit = request.limits.wall_time;
   std::optional<Clock::time_point> deadline;
   if (limit && limit->count() > 0) deadline = Clock::now() + std::min(*limit, kForEver);
+  absl::Cleanup leave = [&] { Leave(shelf); };
   absl::StatusOr<std::unique_ptr<Session>> acquired = Acquire(nested, deadline, request.stop);
-  if (!acquired.ok()) {
-    Leave(shelf);
-    return std::move(acquired).status();
-  }
+  if (!acquired.ok()) return std::move(acquired).status();
+  std::move(leave).Cancel();
   {
     const MutexLock lock(shelf.mutex);
     ++shelf.in_use;
@@ -46,21 +46,12 @@ absl::StatusOr<RunResult> Pool::State::Run(const RunRequest& request) {
 
 absl::StatusOr<RunResult> Pool::State::RunIn(PoolShelf& shelf, std::unique_ptr<Session> session,
                                              const RunRequest& request) {
+  absl::Cleanup lost = [&] { Abandon(shelf, std::move(session)); };
   absl::StatusOr<RunResult> result = session->Run(request);
-  if (session->health().ok()) {
-    PutBack(shelf, std::move(session), /*called=*/true);
-    return result;
-  }
-  Retire(std::move(session), true);
-  {
-    const MutexLock lock(shelf.mutex);
-    ++shelf.calls;
-    --shelf.in_use;
-  }
-  Leave(shelf);
+  const bool usable = session->health().ok();
+  std::move(lost).Cancel();
+  Finish(shelf, std::move(session), usable);
   return result;
 }
-
-absl::StatusOr<RunResult> Pool::Run(const RunRequest& request) { return state_->Run(request); }
 
 }  // namespace waxvm

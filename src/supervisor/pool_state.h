@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "src/base/fork_guard.h"
 #include "src/base/mutex.h"
 #include "src/supervisor/pool_shelf.h"
 #include "waxvm/pool.h"
@@ -42,6 +43,8 @@ class Pool::State {
   absl::StatusOr<std::string> Call(std::string_view function, std::string_view arguments,
                                    const CallOptions& options);
   absl::StatusOr<RunResult> Run(const RunRequest& request);
+  /// True in a forked child, which has neither the keeper nor any lock that is in order.
+  bool InChild() const { return fork_guard_.InChild(); }
   void Trim();
   PoolStats stats() const;
   absl::StatusOr<PoolMemory> MeasureMemory() const;
@@ -72,6 +75,8 @@ class Pool::State {
                                      const CallOptions& options);
   absl::StatusOr<RunResult> RunIn(PoolShelf& shelf, std::unique_ptr<Session> session,
                                   const RunRequest& request);
+  /// After a call or a run. Not `usable`: the instance is replaced.
+  void Finish(PoolShelf& shelf, std::unique_ptr<Session> session, bool usable);
   void PutBack(PoolShelf& shelf, std::unique_ptr<Session> session, bool called);
   void Leave(PoolShelf& shelf);
   /// Ends a call as if its instance had been lost: an exception came out of it (std::bad_alloc; the
@@ -107,6 +112,7 @@ class Pool::State {
 
   const Snapshot snapshot_;
   const PoolOptions options_;
+  const ForkGuard fork_guard_;
 
   mutable Mutex mutex_;
   std::atomic<std::size_t> waiting_ = 0;  ///< queue_.size(), for those without the lock

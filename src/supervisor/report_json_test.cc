@@ -100,6 +100,12 @@ TEST(ReportJsonTest, Utf8) {
   EXPECT_EQ(Utf8SequenceBytes("\xf4\x90\x80\x80"), 0u) << "above U+10FFFF";
 }
 
+TEST(ReportJsonTest, OfWhatHasNotEnded) {
+  const std::string whole = ReportToJson(Full()), json = ReportToJson(Full().report);
+  const std::size_t from = whole.find("\"outcome\""), to = whole.find("\"wall_seconds\"");
+  EXPECT_EQ(json, whole.substr(0, from) + whole.substr(to));
+}
+
 TEST(ReportJsonTest, LocaleDoesNotMatter) {
   const std::string before = std::setlocale(LC_ALL, nullptr);
   if (std::setlocale(LC_ALL, "de_DE.UTF-8") == nullptr &&

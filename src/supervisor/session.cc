@@ -93,6 +93,9 @@ absl::Status Session::State::BecomeReady() {
 }
 
 absl::Status Session::State::CheckTurn() {
+  if (origin->fork_guard.InChild())
+    return absl::FailedPreconditionError(
+        "the session was made before a fork: the child process cannot use it");
   const std::thread::id self = std::this_thread::get_id();
   std::thread::id nobody{};
   if (owner.load(std::memory_order_relaxed) != self && !owner.compare_exchange_strong(nobody, self))
@@ -192,7 +195,10 @@ absl::Status Session::State::Poison(absl::Status reason) {
 
 Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
-Session::~Session() = default;
+Session::~Session() {
+  // In a forked child everything but memory is the parent's.
+  if (state_->origin->fork_guard.InChild()) static_cast<void>(state_.release());
+}
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Start(std::shared_ptr<Provider> provider,
                                                         const absl::StatusOr<Program>& program,
@@ -225,7 +231,9 @@ absl::StatusOr<std::string> Session::Call(std::string_view function, std::string
   return state_->Call(function, arguments, options);
 }
 
-void Session::Stop() { state_->control.Stop(); }
+void Session::Stop() {
+  if (!state_->origin->fork_guard.InChild()) state_->control.Stop();
+}
 
 absl::Status Session::health() const { return state_->poison; }
 

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <thread>
 
+#include "src/base/fork_guard.h"
 #include "src/base/unique_fd.h"
 #include "src/capability/grant_set.h"
 #include "src/supervisor/call_format.h"
@@ -38,6 +39,7 @@ struct SessionOrigin {
   UniqueFd input;
   InstanceSpec spec;      ///< without gate and output
   bool of_start = false;  ///< the program has not run
+  const ForkGuard fork_guard;
 };
 
 /// What a snapshot is.

@@ -81,12 +81,11 @@ class BadCalls : public ::testing::Test {
 TEST_F(BadCalls, EachHasItsOwnStatusAndThePoolGoesOn) {
   const auto pool = MakePool();
   ASSERT_TRUE(pool);
-  const CallOptions limited = {.limits = {.wall_time = 100ms}};
-  const CallOptions of_cpu = {.limits = {.cpu_time = 100ms}};
-  const CallOptions no_time = {.limits = {.wall_time = 0ns}};
+  const CallLimits limited = {.wall_time = 100ms}, of_cpu = {.cpu_time = 100ms};
+  const CallLimits no_time = {.wall_time = 0ns};
   const struct {
     std::string function, arguments;
-    CallOptions options;
+    CallLimits limits;
     absl::StatusCode code;
     std::string why;
     bool lost;
@@ -108,12 +107,7 @@ TEST_F(BadCalls, EachHasItsOwnStatusAndThePoolGoesOn) {
        absl::StatusCode::kResourceExhausted,
        "over 15 MiB",
        false},
-      {"noop",
-       "",
-       {.limits = {.wall_time = 0ns}},
-       absl::StatusCode::kInvalidArgument,
-       "0 ns",
-       false},
+      {"noop", "", no_time, absl::StatusCode::kInvalidArgument, "0 ns", false},
       {"fail", "9 no", {}, absl::StatusCode::kFailedPrecondition, "no", false},
       {"fault", "", {}, absl::StatusCode::kAborted, "segmentation", true},
       {"exit", "", {}, absl::StatusCode::kAborted, "exit code 9", true},
@@ -123,7 +117,8 @@ TEST_F(BadCalls, EachHasItsOwnStatusAndThePoolGoesOn) {
   std::uint64_t lost = 0;
   for (const auto& wrong : kCases) {
     SCOPED_TRACE(wrong.function.substr(0, 8));
-    const absl::Status status = pool->Call(wrong.function, wrong.arguments, wrong.options).status();
+    const absl::Status status =
+        pool->Call(wrong.function, wrong.arguments, {.limits = wrong.limits}).status();
     EXPECT_EQ(status.code(), wrong.code) << status;
     EXPECT_TRUE(Contains(status, wrong.why)) << status;
     lost += wrong.lost ? 1 : 0;
@@ -250,6 +245,46 @@ TEST_F(BadCalls, TheEmbedderForks) {
   }
   done = true;
   caller.join();
+  EXPECT_EQ(pool->stats().replaced, 0u);
+}
+
+TEST_F(BadCalls, AForkedChildCannotUseWhatIsItsParents) {
+  auto pool = MakePool();
+  auto session = Start();
+  ASSERT_TRUE(pool && session);
+  ExpectGoesOn(*pool);
+  // Others are in the middle of calls, with locks taken, at the moment of the fork.
+  std::atomic<bool> done = false;
+  std::jthread caller([&] {
+    while (!done) ExpectGoesOn(*pool);
+  });
+  for (int i = 0; i < 20; ++i) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      alarm(20);
+      int wrong = 0;
+      wrong += absl::IsFailedPrecondition(pool->Call("counter", "").status()) ? 0 : 1;
+      wrong += absl::IsFailedPrecondition(session->Call("counter", "").status()) ? 0 : 2;
+      wrong += absl::IsFailedPrecondition(session->TakeSnapshot().status()) ? 0 : 4;
+      wrong += pool->stats().instances == 0 ? 0 : 8;
+      pool->Trim();
+      session->Stop();
+      pool.reset();
+      session.reset();
+      // What the child makes itself works.
+      const auto own =
+          Session::Start(NewMicroVmProvider(), Program::FromFile(GuestPath("call_functions_musl")));
+      wrong += own.ok() && (*own)->Call("add", "1 2").value_or("") == "3" ? 0 : 16;
+      _exit(wrong);
+    }
+    int status = -1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  }
+  done = true;
+  caller.join();
+  EXPECT_EQ(session->Call("counter", "").value_or(""), "1") << "the child stopped nothing";
   EXPECT_EQ(pool->stats().replaced, 0u);
 }
 
