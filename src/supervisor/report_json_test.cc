@@ -32,6 +32,8 @@ RunResult Full() {
                    .teardown_time = 20ms,
                    .cpu_time = 1s,
                    .peak_memory_bytes = 4096,
+                   .memory = InstanceMemory{.resident_bytes = 12288, .private_bytes = 4096},
+                   .fuel = 77,
                    .vm_exits = 12,
                    .output_bytes = 3,
                    .host_calls = 2,
@@ -54,7 +56,8 @@ TEST(ReportJsonTest, EverythingMeasured) {
       R"("output_bytes": 3, "host_calls": 2, "denials": 7, "denied": [{"resource": "file", )"
       R"("name": "/etc/passwd", "write": true, "count": 6}, {"resource": "system_call", )"
       R"("name": "bpf", "write": false, "count": 1}], "ambient": ["rdtsc", "rdrand"], )"
-      R"("vm_exits": 12, "setup_seconds": 0.000000005, "teardown_seconds": 0.020000000})");
+      R"("vm_exits": 12, "setup_seconds": 0.000000005, "teardown_seconds": 0.020000000, )"
+      R"("resident_bytes": 12288, "shared_bytes": 8192, "private_bytes": 4096, "fuel": 77})");
 }
 
 TEST(ReportJsonTest, WhatWasNotMeasuredIsNull) {
@@ -67,7 +70,9 @@ TEST(ReportJsonTest, WhatWasNotMeasuredIsNull) {
             R"("limit": "open_files", "fault": null, "wall_seconds": 0.000000000, )"
             R"("cpu_seconds": null, "peak_memory_bytes": null, "output_bytes": 0, )"
             R"("host_calls": 0, "denials": 0, "denied": [], "ambient": [], "vm_exits": null, )"
-            R"("setup_seconds": 0.000000000, "teardown_seconds": 0.000000000})");
+            R"("setup_seconds": 0.000000000, "teardown_seconds": 0.000000000, )"
+            R"("resident_bytes": null, "shared_bytes": null, "private_bytes": null, )"
+            R"("fuel": null})");
 }
 
 std::string ShownName(std::string name) {

@@ -18,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "waxvm/providers.h"
 
 namespace waxvm {
@@ -125,6 +126,7 @@ TEST_F(PooledMicroVms, AnIdlePoolGivesItsMemoryBack) {
   std::atomic<int> done = 0;
   std::atomic<bool> leave = false;
   std::vector<std::jthread> threads;
+  const absl::Cleanup let_them_end = [&] { leave = true; };
   for (int t = 0; t < kThreads; ++t)
     threads.emplace_back([&] {
       EXPECT_TRUE(pool_->Call("dirty", "200").ok());
@@ -140,7 +142,6 @@ TEST_F(PooledMicroVms, AnIdlePoolGivesItsMemoryBack) {
   // Twice the idle time, and some.
   EXPECT_TRUE(Soon([&] { return pool_->stats().kept == 0 && pool_->stats().instances <= 1; }));
   EXPECT_LT(ProcessKib("Private_Dirty"), before + 1024) << "of " << most;
-  leave = true;
 }
 
 TEST_F(PooledMicroVms, WhatAProgramFreesIsTheHostsAgain) {
