@@ -24,10 +24,11 @@ inline constexpr int kExitSignal = 128;     ///< plus the number of the signal
 /// Every provider of the library, weakest first.
 std::vector<std::shared_ptr<Provider>> AllProviders();
 
-/// `waxvm run …`, `waxvm call …`, `waxvm providers …`, without those two words. Return the exit
-/// code.
+/// `waxvm run …`, `waxvm call …`, `waxvm dns …`, `waxvm providers …`, without those two words.
+/// Return the exit code.
 int RunCommand(std::span<const std::string_view> arguments);
 int CallCommand(std::span<const std::string_view> arguments);
+int DnsCommand(std::span<const std::string_view> arguments);
 int ProvidersCommand(std::span<const std::string_view> arguments);
 
 /// `waxvm key …`, `waxvm cga …`, `waxvm advert …`: each has verbs, and help of its own. Exit code
@@ -38,6 +39,8 @@ int AdvertCommand(std::span<const std::string_view> arguments);
 
 /// What `waxvm call --help` prints, also a part of `waxvm help`.
 std::string CallHelp();
+/// The same of `waxvm dns --help`.
+std::string DnsHelp();
 
 }  // namespace waxvm::cli
 

@@ -21,6 +21,7 @@ int Help() {
       "waxvm runs an untrusted Linux program isolated, with nothing but what it is granted.\n\n"
       "  waxvm run [flags] -- PROGRAM [arguments]   run PROGRAM, a path here or in the image\n"
       "  waxvm call [flags] -- PROGRAM FUNCTION [ARGUMENT]   call a function of PROGRAM\n"
+      "  waxvm dns [flags]                          answer DNS questions about names\n"
       "  waxvm providers [--json]                   what can isolate here, and what it is worth\n"
       "  waxvm key | cga | advert VERB [flags]      keys, addresses, signed records; each has "
       "--help\n"
@@ -30,14 +31,14 @@ int Help() {
       "  the program's own, or\n"
       "  124 it met a limit            125 waxvm itself failed; nothing ran\n"
       "  126 it cannot be run          127 it was not found\n"
-      "  128+n it died of the equivalent of signal n\n\n%s",
-      RunFlagsHelp(), CallHelp());
+      "  128+n it died of the equivalent of signal n\n\n%s\n%s",
+      RunFlagsHelp(), CallHelp(), DnsHelp());
   return kExitOk;
 }
 
 int Dispatch(std::span<const std::string_view> arguments) {
-  static constexpr std::array<std::string_view, 7> kCommands = {"run", "call",   "providers", "key",
-                                                                "cga", "advert", "help"};
+  static constexpr std::array<std::string_view, 8> kCommands = {
+      "run", "call", "dns", "providers", "key", "cga", "advert", "help"};
   if (arguments.empty()) {
     absl::FPrintF(stderr,
                   "waxvm: no command is given; write waxvm run -- PROGRAM, or see waxvm help\n");
@@ -46,6 +47,7 @@ int Dispatch(std::span<const std::string_view> arguments) {
   const std::string_view command = arguments[0];
   if (command == "run") return RunCommand(arguments.subspan(1));
   if (command == "call") return CallCommand(arguments.subspan(1));
+  if (command == "dns") return DnsCommand(arguments.subspan(1));
   if (command == "providers") return ProvidersCommand(arguments.subspan(1));
   if (command == "key") return KeyCommand(arguments.subspan(1));
   if (command == "cga") return CgaCommand(arguments.subspan(1));
