@@ -22,8 +22,8 @@ int Help() {
       "  waxvm run [flags] -- PROGRAM [arguments]   run PROGRAM, a path here or in the image\n"
       "  waxvm call [flags] -- PROGRAM FUNCTION [ARGUMENT]   call a function of PROGRAM\n"
       "  waxvm providers [--json]                   what can isolate here, and what it is worth\n"
-      "  waxvm key | cga | advert VERB [flags]      keys, addresses, signed records; each has "
-      "--help\n"
+      "  waxvm key | cga | advert | name VERB       keys, addresses, signed records, names; each "
+      "has --help\n"
       "  waxvm help | --help | --version\n\n"
       "flags of run:\n%s\n"
       "exit codes of run:\n"
@@ -36,8 +36,8 @@ int Help() {
 }
 
 int Dispatch(std::span<const std::string_view> arguments) {
-  static constexpr std::array<std::string_view, 7> kCommands = {"run", "call",   "providers", "key",
-                                                                "cga", "advert", "help"};
+  static constexpr std::array<std::string_view, 8> kCommands = {
+      "run", "call", "providers", "key", "cga", "advert", "name", "help"};
   if (arguments.empty()) {
     absl::FPrintF(stderr,
                   "waxvm: no command is given; write waxvm run -- PROGRAM, or see waxvm help\n");
@@ -50,6 +50,7 @@ int Dispatch(std::span<const std::string_view> arguments) {
   if (command == "key") return KeyCommand(arguments.subspan(1));
   if (command == "cga") return CgaCommand(arguments.subspan(1));
   if (command == "advert") return AdvertCommand(arguments.subspan(1));
+  if (command == "name") return NameCommand(arguments.subspan(1));
   if (command == "help" || command == "--help" || command == "-h") return Help();
   if (command == "--version" || command == "version") {
     absl::PrintF("waxvm %s\n", WAXVM_VERSION);
