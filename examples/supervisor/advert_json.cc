@@ -30,10 +30,7 @@ void AddBody(Json& to, const VmBody& body) {
   AddClaim(to, body.claim);
   to["host"] = body.host.ToHex();
   Json services = Json::array();
-  for (const AdvertisedService& service : body.services)
-    services.push_back({{"name", service.name},
-                        {"protocol", ProtocolName(service.protocol)},
-                        {"port", service.port}});
+  for (const AdvertisedService& service : body.services) services.push_back(ServiceToJson(service));
   to["services"] = services;
   to["mailboxes"] = Keys(body.mailboxes);
 }
@@ -45,10 +42,7 @@ void AddBody(Json& to, const HostBody& body) {
   to["mailbox"] = body.mailbox;
   Json transports = Json::array();
   for (const AdvertisedTransport& transport : body.transports)
-    transports.push_back({{"scheme", transport.scheme},
-                          {"address", transport.address.ToText()},
-                          {"port", transport.port},
-                          {"weight", transport.weight}});
+    transports.push_back(TransportToJson(transport));
   to["transports"] = transports;
 }
 
@@ -66,6 +60,18 @@ void AddBody(Json& to, const NameBody& body) {
 }
 
 }  // namespace
+
+Json ServiceToJson(const AdvertisedService& service) {
+  return {
+      {"name", service.name}, {"protocol", ProtocolName(service.protocol)}, {"port", service.port}};
+}
+
+Json TransportToJson(const AdvertisedTransport& transport) {
+  return {{"scheme", transport.scheme},
+          {"address", transport.address.ToText()},
+          {"port", transport.port},
+          {"weight", transport.weight}};
+}
 
 std::string_view ReasonName(RevocationBody::Reason reason) {
   static constexpr std::array<std::string_view, 4> kNames = {"unspecified", "compromised",

@@ -10,6 +10,9 @@ namespace waxvm::cli {
 /// What an advert says, the envelope first.
 Json AdvertToJson(const AdvertFields& fields);
 
+Json ServiceToJson(const AdvertisedService& service);
+Json TransportToJson(const AdvertisedTransport& transport);
+
 std::string_view ReasonName(RevocationBody::Reason reason);
 
 }  // namespace waxvm::cli

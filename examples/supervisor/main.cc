@@ -23,8 +23,8 @@ int Help() {
       "  waxvm call [flags] -- PROGRAM FUNCTION [ARGUMENT]   call a function of PROGRAM\n"
       "  waxvm dns [flags]                          answer DNS questions about names\n"
       "  waxvm providers [--json]                   what can isolate here, and what it is worth\n"
-      "  waxvm key | cga | advert VERB [flags]      keys, addresses, signed records; each has "
-      "--help\n"
+      "  waxvm key | cga | advert | name VERB       keys, addresses, signed records, names; each "
+      "has --help\n"
       "  waxvm help | --help | --version\n\n"
       "flags of run:\n%s\n"
       "exit codes of run:\n"
@@ -37,8 +37,8 @@ int Help() {
 }
 
 int Dispatch(std::span<const std::string_view> arguments) {
-  static constexpr std::array<std::string_view, 8> kCommands = {
-      "run", "call", "dns", "providers", "key", "cga", "advert", "help"};
+  static constexpr std::array<std::string_view, 9> kCommands = {
+      "run", "call", "dns", "providers", "key", "cga", "advert", "name", "help"};
   if (arguments.empty()) {
     absl::FPrintF(stderr,
                   "waxvm: no command is given; write waxvm run -- PROGRAM, or see waxvm help\n");
@@ -52,6 +52,7 @@ int Dispatch(std::span<const std::string_view> arguments) {
   if (command == "key") return KeyCommand(arguments.subspan(1));
   if (command == "cga") return CgaCommand(arguments.subspan(1));
   if (command == "advert") return AdvertCommand(arguments.subspan(1));
+  if (command == "name") return NameCommand(arguments.subspan(1));
   if (command == "help" || command == "--help" || command == "-h") return Help();
   if (command == "--version" || command == "version") {
     absl::PrintF("waxvm %s\n", WAXVM_VERSION);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// waxvm key, cga and advert as a user runs them.
+// waxvm key, cga, advert and name as a user runs them.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -168,6 +168,41 @@ TEST_F(Store, EveryTypeOfAdvert) {
   }
 }
 
+TEST_F(Store, NamesToAddresses) {
+  const std::string vm = temp_ / "vm";
+  const std::string label = temp_ / "label";
+  const std::string now = "--now=1800000000";
+  ASSERT_EQ(Verb("advert", "make",
+                 {"--type=vm", "--key=node", "--host-key=host", now, "--service=coap,udp,5683",
+                  "--output=" + vm})
+                .exit_code,
+            0);
+  ASSERT_EQ(Verb("advert", "make",
+                 {"--type=name", "--key=host", "--label=sensor", now, "--target=" + node_,
+                  "--output=" + label})
+                .exit_code,
+            0);
+  const auto name = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "name");
+    arguments.insert(arguments.end(), {"--folder=" + temp_.path(), "--json"});
+    return Waxvm(arguments);
+  };
+  EXPECT_EQ(name({"set", "alice", host_}).exit_code, 0);
+  EXPECT_EQ(name({"resolve", "sensor.alice", now}).exit_code, 1) << "nothing is known yet";
+  EXPECT_EQ(name({"set", "--advert=" + vm, "--advert=" + label, now}).exit_code, 0);
+  const auto found = Fields(name({"resolve", "sensor.alice", now}));
+  EXPECT_EQ(Text(found, "public_key"), node_);
+  EXPECT_EQ(Text(found, "host"), host_);
+  EXPECT_EQ(Text(found, "address"),
+            Text(Fields(Waxvm({"advert", "show", "--json", vm})), "address"));
+  EXPECT_EQ(name({"resolve", "sensor.alice", "--now=1900000000"}).exit_code, 1) << "expired";
+  EXPECT_EQ(name({"resolve", "nobody", now}).exit_code, 1);
+  EXPECT_EQ(name({"resolve", "a b", now}).exit_code, 125);
+  EXPECT_NE(name({"list"}).output.find("\"alice\""), std::string::npos);
+  EXPECT_EQ(name({"set", "--remove", "alice"}).exit_code, 0);
+  EXPECT_EQ(name({"resolve", "sensor.alice", now}).exit_code, 1);
+}
+
 TEST_F(Store, WrongUsageIs125AndSaysWhatToDo) {
   const struct {
     std::vector<std::string> arguments;
@@ -189,7 +224,8 @@ TEST_F(Store, WrongUsageIs125AndSaysWhatToDo) {
     EXPECT_EQ(run.output, "") << wrong.text;
     EXPECT_NE(run.error.find(wrong.text), std::string::npos) << run.error;
   }
-  for (const char* noun : {"key", "cga", "advert"}) EXPECT_EQ(Waxvm({noun, "--help"}).exit_code, 0);
+  for (const char* noun : {"key", "cga", "advert", "name"})
+    EXPECT_EQ(Waxvm({noun, "--help"}).exit_code, 0);
 }
 
 }  // namespace
