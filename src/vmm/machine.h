@@ -125,6 +125,22 @@ class Machine {
                                                              MemoryAccount& account,
                                                              const MachineImage& image);
 
+  /// A page of the machine's own, as every machine with these options has it.
+  struct SystemPage {
+    GuestVirtual address = 0;
+    bool user = false;
+    bool writable = false;
+  };
+  static std::vector<SystemPage> SystemPages(const HostTraits& traits,
+                                             const MachineOptions& options);
+  /// What such a page holds before the machine runs.
+  static void FillSystemPage(GuestVirtual address, const HostTraits& traits,
+                             const MachineOptions& options, std::span<std::byte> page);
+  /// Puts `frames`, of the pages of SystemPages in their order, and the special registers of
+  /// ring 3 into an image.
+  static void PutSystem(const HostTraits& traits, std::span<const GuestPhysical> frames,
+                        MachineImage& image);
+
   PageTable& pages() { return pages_; }
   GuestMemory& memory() { return *memory_; }
 
