@@ -89,6 +89,24 @@ class Snapshot {
   /// Whether it is of a program that has not run, for runs instead of calls.
   bool is_of_start() const;
 
+  /// Puts it into the file at `path`, in the place of what is there, or leaves that as it was: also
+  /// where this process is killed meanwhile. The file holds the program's memory, secrets included,
+  /// and only its owner can read it. A symbolic link at `path` is replaced, not followed.
+  /// Blocks: until the disk has it. Errors: kUnimplemented where the provider has no such files,
+  /// and for a snapshot of OfStart;
+  /// kFailedPrecondition with the name of what a file cannot keep; what writing gave.
+  absl::Status Save(const std::string& path) const;
+
+  /// The snapshot that Save has put there, of the same program, with the same grants and limits
+  /// (but time limits) as `options` now give. Memory is copied from the file, which may change or
+  /// go afterwards. Whoever can write to the file decides what the program does, within its grants.
+  /// Blocks: on reading. Errors: as Session::Start for the options; kNotFound; kInvalidArgument for
+  /// what is no snapshot; kDataLoss for one that is damaged or truncated; kFailedPrecondition for
+  /// another version, processor, program, grant or limit: the message says which.
+  static absl::StatusOr<Snapshot> Load(std::shared_ptr<Provider> provider,
+                                       const absl::StatusOr<Program>& program,
+                                       const RunOptions& options, const std::string& path);
+
  private:
   friend class Session;
   struct State;

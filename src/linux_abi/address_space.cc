@@ -337,6 +337,10 @@ ErrnoOr<std::shared_ptr<MappedSource>> AddressSpace::SourceOf(std::shared_ptr<Op
   return source;
 }
 
+bool AddressSpace::ChargeSources() {
+  return source_charge_.Resize(account_, sources_.size() * kBytesPerSource);
+}
+
 void AddressSpace::Close() {
   SyncFile();
   // The machine takes back its own frames at once; only those of files go one by one.

@@ -93,10 +93,18 @@ class AddressSpace {
     std::string name;
   };
 
+  /// A file that is mapped shared, with the frames that its pages are in.
+  struct SharedFileImage {
+    std::shared_ptr<MappedSource> source = {};
+    SharedFile::Pages pages = {};
+  };
   /// The mappings at one moment; their pages are the machine's. Immutable once taken: the sources
   /// may be shared between threads.
   struct Image {
-    Areas areas = {};
+    Areas areas = {};  ///< without `shared`
+    std::vector<SharedFileImage> shared_files = {};
+    /// Of areas that are shared: where they start, in order, and which file it is.
+    std::vector<std::pair<std::uint64_t, std::uint32_t>> shared_areas = {};
     std::uint64_t heap_start = 0;
     std::uint64_t heap_end = 0;
     std::map<std::uint64_t, SystemRange> system_ranges = {};
@@ -137,11 +145,13 @@ class AddressSpace {
   /// True for memory without a file that is nobody else's and cannot be written.
   bool IsPrivateReadOnly(std::uint64_t address);
 
-  /// Errors: kFailedPrecondition with the name of a mapping that cannot be kept.
-  absl::StatusOr<Image> TakeImage() const;
-  /// Replaces everything by what an image has, whose pages are there already. False when its memory
-  /// is refused.
-  bool LoadImage(const Image& image);
+  /// `keep_file` gives an open file of the instance's own its index, for a KeptSource.
+  /// Errors: its own; kFailedPrecondition with the name of a mapping that cannot be kept.
+  using KeepFile = absl::FunctionRef<absl::StatusOr<std::uint32_t>(std::shared_ptr<OpenFile>)>;
+  absl::StatusOr<Image> TakeImage(KeepFile keep_file) const;
+  /// Replaces everything by what an image has, whose pages are there already. `files`: by the
+  /// indices that were given. False when its memory is refused.
+  bool LoadImage(const Image& image, std::span<const std::shared_ptr<OpenFile>> files);
 
   /// How much was made present around the last faults is forgotten.
   void ForgetWindows();
@@ -270,6 +280,10 @@ class AddressSpace {
   template <typename Visit>
   std::int64_t ForEachPart(std::uint64_t start, std::uint64_t end, Visit visit);
   void DropUnmappedFiles();
+  bool ChargeSources();
+  /// The source that a clone reads instead of one that an image keeps.
+  std::shared_ptr<MappedSource> Thaw(const std::shared_ptr<MappedSource>& source,
+                                     std::span<const std::shared_ptr<OpenFile>> files);
   ErrnoOr<std::shared_ptr<SharedFile>> ShareFile(const MapRequest& request);
 
   PageMapper& mapper_;

@@ -133,10 +133,7 @@ std::int64_t TakeLock(Process& process, OpenFile& file, const FileLocks::File& i
                       bool whole_file, const FileLock& wanted, bool unlock) {
   FileLocks& locks = process.file_system().context().locks;
   const std::int64_t result = locks.Set(identity, whole_file, wanted, unlock);
-  if (result == 0 && !unlock && wanted.owner != nullptr && !file.keeps_for_locks()) {
-    file.KeepForLocks(std::shared_ptr<void>(
-        nullptr, [&locks, identity, owner = &file](void*) { locks.Release(identity, owner); }));
-  }
+  if (result == 0 && !unlock && wanted.owner != nullptr) ReleaseWithFile(locks, identity, file);
   return result;
 }
 

@@ -5,8 +5,17 @@
 #include <cstdint>
 #include <list>
 #include <map>
+#include <vector>
 
 namespace waxvm::linux_abi {
+
+/// A waiter as a snapshot keeps it.
+struct FutexWaiter {
+  std::uint64_t address = 0;
+  std::int32_t thread = 0;  ///< its id
+  std::uint32_t bitset = 0;
+  bool inherits = false;
+};
 
 struct Thread;
 
@@ -30,6 +39,8 @@ class FutexTable {
   bool HasWaiters(std::uint64_t address) const { return waiters_.contains(address); }
   /// Moves up to `count` waiters behind those of another word; returns how many.
   std::uint32_t Move(std::uint64_t from, std::uint64_t to, std::uint32_t count);
+  /// All waiters, those of one word in their order.
+  std::vector<FutexWaiter> TakeImage() const;
 
  private:
   struct Waiter {

@@ -39,16 +39,7 @@ std::int64_t FileSource::PWrite(std::span<const std::byte> from, std::uint64_t o
 std::shared_ptr<MappedSource> FileSource::Freeze() {
   if (const int file = file_->host_descriptor(); file >= 0)
     return DescriptorSource::Duplicate(file, *this);
-  const std::int64_t size = Size();
-  if (size < 0 || static_cast<std::uint64_t>(size) > BytesSource::kMaxBytes) return nullptr;
-  auto bytes = std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(size));
-  std::size_t done = 0;
-  while (done < bytes->size()) {
-    const std::int64_t got = PRead(std::span(*bytes).subspan(done), done);
-    if (got <= 0) return nullptr;
-    done += static_cast<std::size_t>(got);
-  }
-  return std::make_shared<BytesSource>(std::move(bytes), identity(), path());
+  return nullptr;
 }
 
 std::int64_t FileSource::Size() const {

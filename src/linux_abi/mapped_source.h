@@ -101,13 +101,25 @@ class DescriptorSource final : public MappedSource {
   const UniqueFd file_;
 };
 
-/// Bytes that were read once: what a snapshot keeps of a mapped file that no other instance can
-/// open. Thread safety: may be shared between threads.
+/// What a snapshot keeps of a mapping of one of the instance's own files: which open file it is.
+/// Has no bytes; a clone reads its own file. Thread safety: may be shared between threads.
+class KeptSource final : public MappedSource {
+ public:
+  KeptSource(std::uint32_t file, FileIdentity identity, std::string path)
+      : MappedSource(identity, std::move(path)), file_(file) {}
+  std::int64_t PRead(std::span<std::byte> to, std::uint64_t offset) override;
+  std::int64_t PWrite(std::span<const std::byte>, std::uint64_t) override;
+  std::int64_t Size() const override;
+  std::uint32_t file() const { return file_; }
+
+ private:
+  const std::uint32_t file_;
+};
+
+/// Bytes that were read once: what a snapshot that was loaded from a file has of a mapped file of
+/// the host. Thread safety: may be shared between threads.
 class BytesSource final : public MappedSource {
  public:
-  /// A snapshot takes no more than this of one file.
-  static constexpr std::uint64_t kMaxBytes = std::uint64_t{256} << 20;
-
   BytesSource(std::shared_ptr<const std::vector<std::byte>> bytes, FileIdentity identity,
               std::string path)
       : MappedSource(identity, std::move(path)), bytes_(std::move(bytes)) {}

@@ -56,10 +56,11 @@ namespace {
 
 // Calls after which a process is what it was, but for its memory. Everything else makes a reset
 // build the process anew, which is slower and never wrong.
-bool LeavesNoTrace(std::uint64_t number) {
+bool LeavesNoTrace(std::uint64_t number, const SyscallArguments& arguments, const FdTable& files) {
   switch (number) {
-    case static_cast<std::uint64_t>(WAXVM_HOST_CALL_NUMBER):
     case SYS_write:
+      return files.StreamOf(files.Get(arguments[0])).has_value();
+    case static_cast<std::uint64_t>(WAXVM_HOST_CALL_NUMBER):
     case SYS_sched_yield:
     case SYS_getpid:
     case SYS_gettid:
@@ -93,7 +94,7 @@ std::optional<std::int64_t> Process::Dispatch(std::uint64_t number,
 
 std::int64_t Process::Call(std::uint64_t number, const SyscallArguments& arguments) {
   std::int64_t result = -ENOSYS;
-  changed_ = changed_ || !LeavesNoTrace(number);
+  changed_ = changed_ || !LeavesNoTrace(number, arguments, *files_);
   if (number == static_cast<std::uint64_t>(WAXVM_HOST_CALL_NUMBER)) {
     result = StartHostCall(*this, arguments[0]);
   } else if (const SyscallEntry* entry = FindSyscall(number); entry != nullptr) {

@@ -73,6 +73,8 @@ class Process {
   /// True when something of what an image holds may have changed since CreateFrom or
   /// RestoreHostCall; then the process has to be made anew.
   bool changed() const { return changed_; }
+  /// Something of that kind has changed without a call of the live thread.
+  void NoteChange() { changed_ = true; }
   /// What the pending host call holds is given back; only RestoreHostCall may follow.
   void ReleaseHostCall() { host_call_charge_.Reset(); }
   /// For a process that did not change: the host call of the image is pending again.

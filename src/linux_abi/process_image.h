@@ -7,13 +7,14 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "src/linux_abi/address_space.h"
+#include "src/linux_abi/files_image.h"
+#include "src/linux_abi/futex.h"
 #include "src/linux_abi/loader.h"
 #include "src/linux_abi/signals.h"
 #include "src/linux_abi/thread.h"
@@ -21,15 +22,61 @@
 
 namespace waxvm::linux_abi {
 
-/// What stands behind a descriptor that a clone can have as well: a standard stream, a device, or
-/// the same open file as a lower descriptor.
-struct DescriptorImage {
+/// The system call that a sleeping thread is in. What it waits for is found out again: its handler
+/// is called once more in the clone.
+struct CallImage {
   std::uint64_t number = 0;
-  std::optional<int> stream = {};             ///< 0 to 2: the clone's own
-  std::optional<std::uint64_t> same_as = {};  ///< a descriptor listed before
-  std::string device = {};                    ///< its path, with `flags` of open(2)
-  int flags = 0;
-  bool close_on_exec = false;
+  SyscallArguments arguments{};
+  std::uint64_t progress = 0;
+  std::optional<std::int64_t> left = {};  ///< nanoseconds to its deadline; may be past
+  bool woken = false;
+  struct Used {
+    std::uint32_t number = 0;
+    ImageIndex file = kNoIndex;
+  };
+  std::vector<Used> used = {};  ///< at most two
+};
+
+struct ThreadImage {
+  ThreadSettings settings = {};
+  std::int32_t id = 0;
+  /// Of every thread but the live one, whose registers are the machine's.
+  CpuRegisters registers = {};
+  std::shared_ptr<const ExtendedState> extended = {};
+  std::optional<CallImage> call = {};  ///< where it sleeps
+  std::optional<std::int64_t> unsettled = {};
+  std::optional<SignalSet> saved_mask = {};
+  std::vector<siginfo_t> pending = {};
+};
+
+/// The threads of a process and who waits for what.
+struct ThreadsImage {
+  std::vector<ThreadImage> threads = {};
+  std::int32_t live = 0;                    ///< the id of the one in the host call
+  std::vector<std::int32_t> runnable = {};  ///< ids, next one first
+  std::vector<std::int32_t> sleepers = {};  ///< ids, in the order they went to sleep
+  std::int32_t next_id = 0;
+  std::vector<FutexWaiter> waiters = {};  ///< of one word in their order
+};
+
+/// A timer that sends signals.
+struct TimerImage {
+  std::int32_t id = 0;  ///< or which of setitimer's three
+  bool cpu_clock = false;
+  std::int32_t guest_clock = 0;
+  std::int32_t signal = 0;
+  std::int32_t thread = 0;
+  std::uint64_t value = 0;
+  std::int32_t code = 0;
+  std::optional<std::int64_t> left = {};  ///< nanoseconds; may be past
+  std::int64_t interval = 0;
+  std::int64_t set_to = 0;
+  std::int64_t overrun = 0;
+  std::int64_t last_overrun = 0;
+};
+struct TimersImage {
+  std::vector<TimerImage> created = {};
+  std::array<TimerImage, 3> intervals = {};
 };
 
 /// What the kernel of a process that waits for a host call knows of it, beside the contents of its
@@ -37,13 +84,18 @@ struct DescriptorImage {
 struct ProcessImage {
   AddressSpace::Image memory;
   EntryState entry;
-  ThreadSettings thread;  ///< of the one there is; its registers are the machine's
-  std::int32_t next_thread_id = 0;
+  ThreadsImage threads;
   std::array<SignalAction, kSignals> actions;
-  std::vector<DescriptorImage> descriptors;
-  std::string working_directory;
-  mode_t umask = 0;
+  std::vector<siginfo_t> pending;
+  std::uint64_t signals_sent = 0;
+  TimersImage timers;
+  FilesImage files;
   std::uint64_t host_call_address = 0;
+  /// KeepsTime(): going back to the image puts deadlines off, so the process has to be made anew.
+  bool keeps_time = false;
+
+  /// True where a timer runs or somebody sleeps for a time.
+  bool KeepsTime() const;
 };
 
 }  // namespace waxvm::linux_abi

@@ -16,10 +16,6 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-// Linux gives a thread a kernel stack and a task structure; this is what it costs here, registers
-// included.
-constexpr std::uint64_t kThreadBytes =
-    sizeof(Thread) + sizeof(ExtendedState) + SignalQueue::kPrepaid * sizeof(siginfo_t) + 512;
 constexpr std::uint64_t kDefaultProcesses = 256;
 constexpr std::int32_t kMaxThreadId = 4'000'000;
 // How often files of the host are looked at while other threads keep the vCPU busy.
@@ -157,6 +153,7 @@ void Scheduler::WakeUp(Thread& thread) {
 
 void Scheduler::Try(Thread& thread) {
   current_ = &thread;
+  thread.call.again = false;
   const std::int64_t result = process_.Call(thread.call.number, thread.call.arguments);
   if (result == Process::kThreadGone) return;
   if (result == kAsleep) {
@@ -199,7 +196,7 @@ std::optional<std::int64_t> Scheduler::Serve(std::uint64_t number,
 
 Wake Scheduler::ReasonToWake(const Thread& thread, nanoseconds now) const {
   const PendingCall& call = thread.call;
-  if (call.woken) return Wake::kReady;
+  if (call.woken || call.again) return Wake::kReady;
   const SignalSet pending = thread.pending.set() | process_.signals().pending.set();
   if ((pending & call.wait.signals) != 0) return Wake::kReady;
   if ((pending & ~thread.blocked) != 0) return Wake::kSignal;
@@ -341,6 +338,7 @@ void Scheduler::Enter(Thread& thread, nanoseconds now) {
     const nanoseconds used = process_.host().CpuTime();
     SaveLive();
     if (live_ != nullptr) live_->cpu_time += used - live_since_;
+    process_.NoteChange();
     live_since_ = used;
     registers = thread.registers;
     loaded = true;

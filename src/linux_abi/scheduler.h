@@ -7,12 +7,18 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
 #include "src/linux_abi/errno_or.h"
 #include "src/linux_abi/thread.h"
 
 namespace waxvm::linux_abi {
+
+struct ProcessImage;
+struct ThreadsImage;
 
 /// The threads of a process and the one vCPU they share: round robin, in slices. A thread that
 /// cannot go on sleeps: its system call is tried again when what it waits for may have happened,
@@ -33,8 +39,13 @@ class Scheduler {
   Thread& current() { return *current_; }
   const std::vector<std::unique_ptr<Thread>>& threads() const { return threads_; }
   Thread* Find(std::int32_t id);
-  std::int32_t next_id() const { return next_id_; }
-  void set_next_id(std::int32_t id) { next_id_ = id; }
+
+  /// The threads while the live one is in a host call. `keep_file` gives the index of an open file
+  /// that a sleeping thread uses. Errors: those of `keep_file`.
+  using KeepFile = absl::FunctionRef<absl::StatusOr<std::uint32_t>(std::shared_ptr<OpenFile>)>;
+  absl::StatusOr<ThreadsImage> TakeImage(KeepFile keep_file) const;
+  /// Replaces all threads by those of an image that was checked. False when memory is refused.
+  bool LoadImage(const ThreadsImage& image, std::span<const std::shared_ptr<OpenFile>> files);
 
   /// A new thread, able to run, with `registers` and the current one's vector registers.
   /// Errors: EAGAIN (the limit `processes`, recorded), ENOMEM.
@@ -62,11 +73,8 @@ class Scheduler {
   /// Before the vCPU runs again after a time in which nobody looked: threads take turns and timers
   /// run out as before.
   void Rearm();
-  /// What is left of turns that were taken is forgotten; one thread, which runs.
-  void ForgetPast() {
-    slice_end_.reset();
-    changed_ = in_vain_ = false;
-  }
+  /// What is left of turns that were taken is forgotten, for threads that are those of `image`.
+  void ForgetPast(const ProcessImage& image);
 
   /// CPU time of a thread.
   std::chrono::nanoseconds CpuTime(const Thread& thread) const;

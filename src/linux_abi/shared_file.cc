@@ -19,6 +19,15 @@ SharedFile::~SharedFile() {
   for (const auto& [index, page] : pages_) mapper_.FreeSharedFrame(page.frame);
 }
 
+bool SharedFile::Load(const Pages& pages) {
+  const std::uint64_t charge =
+      ((pages.size() + kPagesPerCharge - 1) / kPagesPerCharge) * kPagesPerCharge * kBytesPerPage;
+  if (!charge_.Resize(account_, charge)) return false;
+  pages_ = pages;
+  for (const auto& [index, page] : pages_) has_dirty_ = has_dirty_ || page.dirty;
+  return true;
+}
+
 std::int64_t SharedFile::Load(std::uint64_t index, PageMapper::SharedFrame frame) {
   std::array<std::byte, kPageBytes> bytes{};
   std::size_t done = 0;

@@ -26,6 +26,7 @@ class SharedFile {
     PageMapper::SharedFrame frame = 0;
     bool dirty = false;
   };
+  using Pages = std::map<std::uint64_t, Page>;
 
   /// `mapper` and `account` outlive this object.
   SharedFile(PageMapper& mapper, MemoryAccount& account, std::shared_ptr<MappedSource> source)
@@ -47,6 +48,9 @@ class SharedFile {
     page.dirty = true;
   }
   bool has_dirty() const { return has_dirty_; }
+  const Pages& pages() const { return pages_; }
+  /// Takes over frames that are there already. False when memory is refused; they stay then.
+  bool Load(const Pages& pages);
 
   /// Writes the dirty pages into the file, as far as it reaches. Returns 0 or the first errno; what
   /// could not be written stays dirty.
@@ -62,7 +66,7 @@ class SharedFile {
   MemoryAccount& account_;
   MemoryCharge charge_;  ///< the bookkeeping; frames are charged by the mapper
   std::shared_ptr<MappedSource> source_;
-  std::map<std::uint64_t, Page> pages_;
+  Pages pages_;
   bool has_dirty_ = false;
 };
 

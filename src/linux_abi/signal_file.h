@@ -27,6 +27,7 @@ class SignalFile final : public AnonymousFile {
   bool can_write() const override { return false; }
 
  private:
+  friend class FilesKeeper;
   Process& process_;
   SignalSet set_ = 0;
 };

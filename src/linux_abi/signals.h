@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <vector>
 
 #include "src/base/memory_account.h"
 #include "src/linux_abi/host.h"
@@ -59,6 +60,8 @@ class SignalQueue {
   bool Add(const siginfo_t& info, MemoryAccount& account);
   SignalSet set() const { return set_; }
   std::size_t size() const { return queue_.size(); }
+  /// Oldest first.
+  std::vector<siginfo_t> All() const { return {queue_.begin(), queue_.end()}; }
   /// Takes the most urgent one of `wanted`.
   std::optional<siginfo_t> Take(SignalSet wanted);
   void Discard(int signal);

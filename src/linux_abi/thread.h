@@ -49,6 +49,7 @@ struct PendingCall {
   /// What a retry must not look up again.
   std::shared_ptr<void> kept = {};
   bool woken = false;  ///< by another thread: a futex, or whatever else wakes by name
+  bool again = false;  ///< it came from a snapshot, and has not looked yet what it waits for
 };
 
 /// What a thread has told the kernel of itself; a snapshot keeps it as it is.
@@ -85,6 +86,11 @@ struct Thread : ThreadSettings {
   std::chrono::nanoseconds cpu_time{0};
   MemoryCharge charge;
 };
+
+/// What a thread is charged: Linux gives it a kernel stack and a task structure; this is what it
+/// costs here, registers included.
+inline constexpr std::uint64_t kThreadBytes =
+    sizeof(Thread) + sizeof(ExtendedState) + SignalQueue::kPrepaid * sizeof(siginfo_t) + 512;
 
 }  // namespace waxvm::linux_abi
 

@@ -128,6 +128,7 @@ void Timers::FireOne(Timer& timer) {
   if (!timer.end) return;
   const nanoseconds now = Now(timer.clock);
   if (now < *timer.end) return;
+  process_.NoteChange();
   const nanoseconds late = now - *timer.end;
   std::int64_t missed = 0;
   if (timer.interval == nanoseconds(0)) {

@@ -15,6 +15,7 @@
 namespace waxvm::linux_abi {
 
 class Process;
+struct TimersImage;
 
 /// What a timer is set to: the time left and the period; zero: it is off.
 struct TimerSetting {
@@ -58,8 +59,8 @@ class Timers {
   TimerSetting SetInterval(int which, const TimerSetting& setting);
   TimerSetting GetInterval(int which) const { return Left(intervals_[Index(which)]); }
 
-  /// True where one was created, whether it runs or not, or an interval timer runs.
-  bool any() const { return !timers_.empty() || Next().has_value(); }
+  TimersImage TakeImage() const;
+  void LoadImage(const TimersImage& image);
   /// When the next one runs out, on Host::Now().
   std::optional<std::chrono::nanoseconds> Next() const;
   /// Sends the signals of those that have run out.

@@ -18,7 +18,6 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-constexpr std::uint64_t kDefaultMemoryBytes = std::uint64_t{256} << 20;
 // A page fault that the page tables already answer can come once or twice where a hypervisor
 // shadows them; a guest for which it never ends would otherwise spin for ever.
 constexpr int kMaxFaultRepeats = 100;

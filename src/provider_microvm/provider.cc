@@ -8,6 +8,7 @@
 #include "src/provider_microvm/instance.h"
 #include "src/provider_microvm/snapshot.h"
 #include "waxvm/providers.h"
+#include "waxvm/snapshot_files.h"
 
 namespace waxvm {
 namespace {
@@ -16,7 +17,7 @@ using microvm::HostSystem;
 
 constexpr std::string_view kName = "microvm";
 
-class MicroVmProvider final : public Provider {
+class MicroVmProvider final : public Provider, public SnapshotFiles {
  public:
   explicit MicroVmProvider(const MicroVmOptions& options) : options_(options) {}
 
@@ -25,6 +26,9 @@ class MicroVmProvider final : public Provider {
   absl::StatusOr<std::unique_ptr<Instance>> Create(const InstanceSpec& spec) override;
   absl::StatusOr<std::unique_ptr<Instance>> Clone(std::shared_ptr<const InstanceSnapshot> snapshot,
                                                   const InstanceSpec& spec) override;
+  absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> ReadSnapshot(
+      int file, const InstanceSpec& spec) const override;
+  absl::Status WriteSnapshot(const InstanceSnapshot& snapshot, int file) const override;
 
  private:
   /// Opens KVM and probes it, once.
@@ -103,6 +107,19 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmProvider::Clone(
   auto own = std::dynamic_pointer_cast<const microvm::MicroVmSnapshot>(std::move(snapshot));
   if (own == nullptr) return InvalidArgument("the snapshot is not one of the microvm provider");
   return microvm::MicroVmInstance::Clone(std::move(own), spec, options_.kick_signal_offset);
+}
+
+absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> MicroVmProvider::ReadSnapshot(
+    int file, const InstanceSpec& spec) const {
+  WAXVM_RETURN_IF_ERROR(CheckLimits(kName, spec.limits, kEnforceable));
+  WAXVM_ASSIGN_OR_RETURN(std::shared_ptr<const HostSystem> host, Host());
+  return microvm::MicroVmSnapshot::Read(std::move(host), file, spec);
+}
+
+absl::Status MicroVmProvider::WriteSnapshot(const InstanceSnapshot& snapshot, int file) const {
+  const auto* own = dynamic_cast<const microvm::MicroVmSnapshot*>(&snapshot);
+  if (own == nullptr) return InvalidArgument("the snapshot is not one of the microvm provider");
+  return own->WriteTo(file);
 }
 
 }  // namespace

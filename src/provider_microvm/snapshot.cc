@@ -18,7 +18,7 @@ absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> MicroVmInstance::TakeSna
   WAXVM_ASSIGN_OR_RETURN(linux_abi::ProcessImage process, process_->TakeImage());
   WAXVM_ASSIGN_OR_RETURN(std::shared_ptr<const vmm::MachineImage> machine, machine_->TakeImage());
   return std::make_shared<const MicroVmSnapshot>(host_, std::move(machine), std::move(process),
-                                                 account_.limit_bytes());
+                                                 spec_, account_.limit_bytes());
 }
 
 absl::StatusOr<std::unique_ptr<Instance>> MicroVmInstance::Clone(
@@ -71,7 +71,8 @@ absl::Status MicroVmInstance::Reset() {
 
 absl::Status MicroVmInstance::PutBack() {
   // A stack that has grown is a mapping that has changed, without a call.
-  const bool changed = process_->changed() || process_->memory().mapped_bytes() != mapped_bytes_;
+  const bool changed = process_->changed() || snapshot_->process().keeps_time ||
+                       process_->memory().mapped_bytes() != mapped_bytes_;
   // Its mappings are taken away in memory that is put back afterwards.
   if (changed) process_.reset();
   if (process_ != nullptr) process_->ReleaseHostCall();

@@ -123,6 +123,10 @@ const Node* Node::Find(std::string_view name) const {
   return found == children.end() || !found->second->visible() ? nullptr : found->second;
 }
 
+const Node* Tree::FindByNumber(std::uint64_t number) const {
+  return number >= 1 && number <= numbered_.size() ? numbered_[number - 1] : nullptr;
+}
+
 absl::StatusOr<const Node*> Tree::Resolve(std::string_view path) const {
   WAXVM_RETURN_IF_ERROR(CheckPath(path));
   std::vector<std::string> pending;
@@ -385,6 +389,7 @@ absl::StatusOr<Node*> TreeBuilder::MergeImplicit(Node& to, const std::string& na
 
 Tree TreeBuilder::Finish() && {
   std::uint64_t number = 0;
+  tree_.numbered_.push_back(tree_.root_);
   std::vector<Node*> pending = {tree_.root_};
   tree_.root_->number = ++number;
   while (!pending.empty()) {
@@ -394,7 +399,10 @@ Tree TreeBuilder::Finish() && {
     for (const auto& [name, child] : directory.children) {
       if (!child->visible()) continue;
       ++tree_.entries_;
-      if (child->number == 0) child->number = ++number;
+      if (child->number == 0) {
+        child->number = ++number;
+        tree_.numbered_.push_back(child);
+      }
       if (child->is_directory()) {
         ++directory.links;
         pending.push_back(child);

@@ -93,9 +93,13 @@ class Tree {
   /// Errors: kNotFound, kInvalidArgument for a loop or a path through a file.
   absl::StatusOr<const Node*> Resolve(std::string_view path) const;
 
+  /// The node with that number, or null.
+  const Node* FindByNumber(std::uint64_t number) const;
+
  private:
   friend class TreeBuilder;
   std::vector<std::unique_ptr<Node>> nodes_;
+  std::vector<const Node*> numbered_;  ///< by number, the root is 1
   Node* root_ = nullptr;
   std::uint64_t entries_ = 0;
   std::uint64_t left_out_ = 0;

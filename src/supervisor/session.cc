@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "waxvm/session.h"
 
+#include <fcntl.h>
+
+#include <cerrno>
 #include <utility>
 #include <variant>
 
 #include "absl/cleanup/cleanup.h"
+#include "src/base/atomic_file.h"
 #include "src/base/status.h"
+#include "src/base/unique_fd.h"
 #include "src/supervisor/end_status.h"
 #include "src/supervisor/session_state.h"
 #include "src/supervisor/spec.h"
 #include "waxvm/abi/host_call.h"
+#include "waxvm/snapshot_files.h"
 
 namespace waxvm {
 namespace {
@@ -50,7 +56,28 @@ absl::Status NotReady(const absl::Status& end) {
       ToStd(end.message()));
 }
 
+absl::Status NoSnapshotFiles(const std::string& provider) {
+  return absl::UnimplementedError(
+      absl::StrFormat("the %s provider has no snapshot files", provider));
+}
+
 }  // namespace
+
+absl::StatusOr<std::shared_ptr<const SessionOrigin>> SessionOrigin::Make(
+    std::shared_ptr<Provider> provider, const absl::StatusOr<Program>& program,
+    const RunOptions& options, bool of_start) {
+  WAXVM_RETURN_IF_ERROR(program.status());
+  if (provider == nullptr) return InvalidArgument("a session needs a provider");
+  WAXVM_RETURN_IF_ERROR(provider->Available());
+  auto origin = std::make_shared<SessionOrigin>(std::move(provider), *program, options);
+  WAXVM_ASSIGN_OR_RETURN(origin->grants, OpenGrants(options.grants));
+  WAXVM_ASSIGN_OR_RETURN(origin->spec,
+                         MakeSpec(*program, options, origin->grants, origin->info, origin->input));
+  origin->of_start = origin->spec.for_runs = of_start;
+  origin->spec.for_calls = !of_start;
+  if (!of_start) origin->spec.host_functions_granted = true;  // kServeName at least
+  return std::shared_ptr<const SessionOrigin>(std::move(origin));
+}
 
 Session::State::State(std::shared_ptr<const SessionOrigin> o)
     : origin(std::move(o)),
@@ -203,16 +230,8 @@ Session::~Session() {
 absl::StatusOr<std::unique_ptr<Session>> Session::Start(std::shared_ptr<Provider> provider,
                                                         const absl::StatusOr<Program>& program,
                                                         const RunOptions& options) {
-  WAXVM_RETURN_IF_ERROR(program.status());
-  if (provider == nullptr) return InvalidArgument("a session needs a provider");
-  WAXVM_RETURN_IF_ERROR(provider->Available());
-  auto origin = std::make_shared<SessionOrigin>(std::move(provider), *program, options);
-  WAXVM_ASSIGN_OR_RETURN(origin->grants, OpenGrants(options.grants));
-  WAXVM_ASSIGN_OR_RETURN(origin->spec,
-                         MakeSpec(*program, options, origin->grants, origin->info, origin->input));
-  origin->spec.host_functions_granted = true;  // kServeName at least
-  origin->spec.for_calls = true;
-
+  WAXVM_ASSIGN_OR_RETURN(std::shared_ptr<const SessionOrigin> origin,
+                         SessionOrigin::Make(std::move(provider), program, options, /*of_start=*/false));
   auto state = std::make_unique<State>(origin);
   state->owner = std::this_thread::get_id();
   InstanceSpec spec = origin->spec;
@@ -293,6 +312,32 @@ absl::StatusOr<std::unique_ptr<Session>> Snapshot::Clone() const {
     return Internal("the %s provider made no instance", state_->origin->info.name);
   state->Adopt(std::move(made));
   return std::unique_ptr<Session>(new Session(std::move(state)));
+}
+
+absl::Status Snapshot::Save(const std::string& path) const {
+  if (state_ == nullptr) return FailedPrecondition("the snapshot was moved from");
+  const auto* files = dynamic_cast<const SnapshotFiles*>(state_->origin->provider.get());
+  if (files == nullptr) return NoSnapshotFiles(state_->origin->info.name);
+  if (is_of_start())
+    return absl::UnimplementedError(
+        "a program that has not run is loaded from its own file, not from a snapshot's");
+  return ReplaceFile(path, [&](int file) { return files->WriteSnapshot(*state_->instance, file); });
+}
+
+absl::StatusOr<Snapshot> Snapshot::Load(std::shared_ptr<Provider> provider,
+                                        const absl::StatusOr<Program>& program,
+                                        const RunOptions& options, const std::string& path) {
+  WAXVM_ASSIGN_OR_RETURN(std::shared_ptr<const SessionOrigin> origin,
+                         SessionOrigin::Make(std::move(provider), program, options, /*of_start=*/false));
+  const auto* files = dynamic_cast<const SnapshotFiles*>(origin->provider.get());
+  if (files == nullptr) return NoSnapshotFiles(origin->info.name);
+  // What is no file must not keep whoever opens it.
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!file) return ErrnoStatus(errno, path);
+  auto read = files->ReadSnapshot(file.get(), origin->spec);
+  if (!read.ok()) return Annotate(read.status(), path);
+  if (*read == nullptr) return Internal("the %s provider read no snapshot", origin->info.name);
+  return Snapshot(std::make_shared<const State>(State{std::move(origin), *std::move(read)}));
 }
 
 std::uint64_t Snapshot::memory_bytes() const {

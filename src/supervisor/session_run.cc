@@ -105,19 +105,13 @@ absl::StatusOr<RunResult> Session::Run(const RunRequest& request) { return state
 absl::StatusOr<Snapshot> Snapshot::OfStart(std::shared_ptr<Provider> provider,
                                            const absl::StatusOr<Program>& program,
                                            const RunOptions& options) {
-  WAXVM_RETURN_IF_ERROR(program.status());
-  if (provider == nullptr) return InvalidArgument("a snapshot needs a provider");
   if (!options.arguments.empty() || !options.environment.empty() || !options.input.empty() ||
       options.input_fd >= 0)
     return InvalidArgument(
         "arguments, environment and standard input are those of each run, not of the snapshot");
-  WAXVM_RETURN_IF_ERROR(provider->Available());
-  auto origin = std::make_shared<SessionOrigin>(std::move(provider), *program, options);
-  WAXVM_ASSIGN_OR_RETURN(origin->grants, OpenGrants(options.grants));
-  WAXVM_ASSIGN_OR_RETURN(origin->spec,
-                         MakeSpec(*program, options, origin->grants, origin->info, origin->input));
-  origin->spec.for_runs = true;
-  origin->of_start = true;
+  WAXVM_ASSIGN_OR_RETURN(
+      std::shared_ptr<const SessionOrigin> origin,
+      SessionOrigin::Make(std::move(provider), program, options, /*of_start=*/true));
 
   // The interpreter is opened past the gate, as the program itself would.
   RunControl control;

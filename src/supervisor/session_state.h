@@ -30,6 +30,10 @@ struct SessionOrigin {
         options(std::move(o)),
         authorizer(options.authorizer),
         spec(program) {}
+  /// `of_start`: for runs of a program, not for calls. Errors: as Session::Start.
+  static absl::StatusOr<std::shared_ptr<const SessionOrigin>> Make(
+      std::shared_ptr<Provider> provider, const absl::StatusOr<Program>& program,
+      const RunOptions& options, bool of_start);
 
   const std::shared_ptr<Provider> provider;
   const ProviderInfo info;

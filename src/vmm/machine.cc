@@ -156,6 +156,28 @@ kvm_segment Segment(std::uint16_t selector, std::uint8_t type, std::uint8_t ring
   return segment;
 }
 
+kvm_sregs RingThree(const HostTraits& traits, GuestPhysical root, std::uint64_t cr4) {
+  kvm_sregs special = traits.reset_sregs;
+  special.cr0 = kCr0;
+  special.cr3 = root;
+  special.cr4 = cr4;
+  special.efer = kEfer;
+  special.cs = Segment(kUserCode, 11, 3, /*code=*/true);
+  special.ds = special.es = special.fs = special.gs = special.ss =
+      Segment(kUserData, 3, 3, /*code=*/false);
+  special.gdt.base = kDescriptorAddress;
+  special.gdt.limit = 63;
+  special.idt.base = kDescriptorAddress + kIdtOffset;
+  special.idt.limit = 16 * kVectors - 1;
+  special.tr = kvm_segment{};
+  special.tr.base = kDescriptorAddress + kTssOffset;
+  special.tr.limit = kBitmapOffset + kBitmapBytes;
+  special.tr.selector = kTss;
+  special.tr.type = 11;
+  special.tr.present = 1;
+  return special;
+}
+
 void HideRandomInstructions(kvm::CpuidTable& table) {
   for (std::uint32_t i = 0; i < table.count; ++i) {
     kvm_cpuid_entry2& entry = table.entries[i];
@@ -271,9 +293,13 @@ void Machine::WarmUp(const MachineImage& image) {
 // Where the next machine's ring 3 finds what to load.
 void Machine::FillExtendedPage(const MachineImage& image) {
   std::byte* const page = pages_.SystemPage(kExtendedAddress);
-  if (page == nullptr) return;
-  std::memcpy(page, image.extended.data(), traits_.extended_bytes);
-  Put<std::uint64_t>(page + WAXVM_EXTENDED_RDX, image.general.rdx);
+  if (page != nullptr) PutExtended(traits_, image, std::span(page, kPageBytes));
+}
+
+void Machine::PutExtended(const HostTraits& traits, const MachineImage& image,
+                          std::span<std::byte> page) {
+  std::memcpy(page.data(), image.extended.data(), traits.extended_bytes);
+  Put<std::uint64_t>(page.data() + WAXVM_EXTENDED_RDX, image.general.rdx);
 }
 
 // KVM has taken the same state already, so the processor will; and it is the host's alone, in a
@@ -409,25 +435,7 @@ void Machine::Start(std::uint64_t instruction_pointer, std::uint64_t stack_point
   PayExtended();
   if (exits_ != 0) CompletePendingIo();
   special_is_current_ = true;
-  kvm_sregs& special = vcpu_.run().s.regs.sregs;
-  special = traits_.reset_sregs;
-  special.cr0 = kCr0;
-  special.cr3 = pages_.root();
-  special.cr4 = cr4_;
-  special.efer = kEfer;
-  special.cs = Segment(kUserCode, 11, 3, /*code=*/true);
-  special.ds = special.es = special.fs = special.gs = special.ss =
-      Segment(kUserData, 3, 3, /*code=*/false);
-  special.gdt.base = kDescriptorAddress;
-  special.gdt.limit = 63;
-  special.idt.base = kDescriptorAddress + kIdtOffset;
-  special.idt.limit = 16 * kVectors - 1;
-  special.tr = kvm_segment{};
-  special.tr.base = kDescriptorAddress + kTssOffset;
-  special.tr.limit = kBitmapOffset + kBitmapBytes;
-  special.tr.selector = kTss;
-  special.tr.type = 11;
-  special.tr.present = 1;
+  vcpu_.run().s.regs.sregs = RingThree(traits_, pages_.root(), cr4_);
   kvm_regs& general = synced().regs;
   general = kvm_regs{};
   general.rip = instruction_pointer;
@@ -656,6 +664,47 @@ void Machine::SkipInstruction(std::uint64_t bytes, std::uint64_t rax, std::uint6
   synced().regs.rax = rax;
   synced().regs.rdx = rdx;
   vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS;
+}
+
+std::vector<Machine::SystemPage> Machine::SystemPages(const HostTraits& traits,
+                                                      const MachineOptions& options) {
+  const bool paravirtual = traits.kind == VmKind::kParavirtual;
+  std::vector<SystemPage> pages = {
+      {.address = kDescriptorAddress},
+      {.address = kStubAddress, .user = paravirtual},
+      {.address = kStackAddress, .writable = true},
+  };
+  if (options.vdso) {
+    pages.push_back({.address = WAXVM_VDSO_DATA_ADDRESS, .user = true});
+    const auto bytes = static_cast<std::uint64_t>(waxvm_vdso_image_end - waxvm_vdso_image);
+    for (std::uint64_t done = 0; done < bytes; done += kPageBytes)
+      pages.push_back({.address = WAXVM_VDSO_IMAGE_ADDRESS + done, .user = true});
+  }
+  if (traits.loads_extended_inside) pages.push_back({.address = kExtendedAddress, .user = true});
+  return pages;
+}
+
+void Machine::FillSystemPage(GuestVirtual address, const HostTraits& traits,
+                             const MachineImage& image, std::span<std::byte> page) {
+  const MachineOptions& options = image.options;
+  const bool paravirtual = traits.kind == VmKind::kParavirtual;
+  std::ranges::fill(page, std::byte{0});
+  if (address == kExtendedAddress) PutExtended(traits, image, page);
+  if (address == kDescriptorAddress) FillDescriptorPage(page.data(), paravirtual);
+  if (address == kStubAddress)
+    FillStubPage(page.data(), paravirtual && traits.has_fsgsbase, options.fixed_answers);
+  if (address < WAXVM_VDSO_IMAGE_ADDRESS) return;
+  const std::span<const std::byte> vdso(waxvm_vdso_image, waxvm_vdso_image_end);
+  const auto part = vdso.subspan(address - WAXVM_VDSO_IMAGE_ADDRESS);
+  std::memcpy(page.data(), part.data(), std::min(page.size(), part.size()));
+}
+
+void Machine::PutSystem(const HostTraits& traits, std::span<const GuestPhysical> frames,
+                        MachineImage& image) {
+  image.stub_frame = frames[1];
+  image.stack_frame = frames[2];
+  if (image.options.vdso) image.vdso_data_frame = frames[3];
+  image.special = RingThree(traits, image.root, ControlRegister4(traits, image.options.trap_rdtsc));
 }
 
 }  // namespace waxvm::vmm

@@ -139,6 +139,22 @@ class Machine {
                                                              MemoryAccount& account,
                                                              const MachineImage& image);
 
+  /// A page of the machine's own, as every machine with these options has it.
+  struct SystemPage {
+    GuestVirtual address = 0;
+    bool user = false;
+    bool writable = false;
+  };
+  static std::vector<SystemPage> SystemPages(const HostTraits& traits,
+                                             const MachineOptions& options);
+  /// What such a page holds in an image, whose options and registers are set.
+  static void FillSystemPage(GuestVirtual address, const HostTraits& traits,
+                             const MachineImage& image, std::span<std::byte> page);
+  /// Puts `frames`, of the pages of SystemPages in their order, and the special registers of
+  /// ring 3 into an image.
+  static void PutSystem(const HostTraits& traits, std::span<const GuestPhysical> frames,
+                        MachineImage& image);
+
   PageTable& pages() { return pages_; }
   GuestMemory& memory() { return *memory_; }
 
@@ -215,6 +231,8 @@ class Machine {
   /// The machine's own pages hold what this build puts there.
   bool HasOwnSystemPages() const;
   void FillExtendedPage(const MachineImage& image);
+  static void PutExtended(const HostTraits& traits, const MachineImage& image,
+                          std::span<std::byte> page);
   bool HasExtendedPage(const MachineImage& image) const;
   /// The guest begins in the stub that loads what is owed. False where it cannot.
   bool ReturnThroughLoad();

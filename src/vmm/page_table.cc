@@ -6,38 +6,13 @@
 #include <vector>
 
 #include "src/base/status.h"
+#include "src/vmm/page_bits.h"
 
 namespace waxvm::vmm {
+
+using namespace page_bits;
+
 namespace {
-
-constexpr std::uint64_t kPresent = 1 << 0;
-constexpr std::uint64_t kWritable = 1 << 1;
-constexpr std::uint64_t kUser = 1 << 2;
-// Set in advance, so that the hardware never writes to the tables.
-constexpr std::uint64_t kAccessed = 1 << 5;
-constexpr std::uint64_t kDirty = 1 << 6;
-constexpr std::uint64_t kLarge = 1 << 7;
-// Ignored by hardware: the entry owns a frame, whether ring 3 may reach it or not.
-constexpr std::uint64_t kOwned = 1 << 9;
-// Ignored by hardware: the frame is a SharedFrame, which outlives the entry. An entry with neither
-// bit is the machine's own; no method for the guest's pages touches it.
-constexpr std::uint64_t kShared = 1 << 10;
-// Ignored by hardware: the page got its first bytes from elsewhere, so that zero is not what is
-// found where it is made again.
-constexpr std::uint64_t kFilled = 1 << 11;
-constexpr std::uint64_t kOwnership = kOwned | kShared;
-constexpr std::uint64_t kNoExecute = std::uint64_t{1} << 63;
-constexpr std::uint64_t kFrameMask = 0x000ffffffffff000;
-
-constexpr std::uint64_t kTableFlags = kPresent | kWritable | kUser | kAccessed;
-constexpr int kLevels = 4;
-constexpr std::uint64_t kUserHalfBytes = std::uint64_t{1} << 47;
-
-constexpr int ShiftOf(int level) { return 12 + 9 * (level - 1); }
-constexpr std::size_t IndexOf(GuestVirtual address, int level) {
-  return (address >> ShiftOf(level)) & 511;
-}
-constexpr std::uint64_t BytesOf(int level) { return std::uint64_t{1} << ShiftOf(level); }
 
 std::uint64_t FlagsOf(PageAccess access) {
   std::uint64_t flags = kUser | kAccessed | kDirty;

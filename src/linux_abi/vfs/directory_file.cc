@@ -72,6 +72,10 @@ std::int64_t DirectoryFile::Load() {
   return 0;
 }
 
+bool DirectoryFile::ChargeEntries() {
+  return charge_.Resize(context_.account, ListingBytes(entries_));
+}
+
 ErrnoOr<std::span<const DirectoryEntry>> DirectoryFile::ReadDirectory() {
   if (place_.rest().empty() && place_.anchor()->is_removed()) return Errno{ENOENT};
   if (offset_ == 0) {

@@ -49,7 +49,10 @@ class DirectoryFile final : public OpenFile {
   ErrnoOr<std::string> Path() const override { return place_.Path(); }
 
  private:
+  friend class FilesKeeper;
+  friend class FilesRestorer;
   std::int64_t Load();
+  bool ChargeEntries();
 
   VfsContext& context_;
   Place place_;

@@ -94,6 +94,16 @@ std::int64_t EpollFile::Add(int fd, const std::shared_ptr<OpenFile>& file,
   return 0;
 }
 
+bool EpollFile::AddKept(int fd, const std::shared_ptr<OpenFile>& file, const epoll_event& event,
+                        bool disabled, std::uint32_t reported, const Edges& reported_edges) {
+  if (Add(fd, file, event) < 0) return false;
+  Interest& interest = interests_.at({fd, file.get()});
+  interest.disabled = disabled;
+  interest.reported = reported;
+  interest.reported_edges = reported_edges;
+  return true;
+}
+
 std::int64_t EpollFile::Modify(int fd, const std::shared_ptr<OpenFile>& file,
                                const epoll_event& event) {
   Interest* interest = Find(fd, file);

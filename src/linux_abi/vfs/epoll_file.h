@@ -63,6 +63,8 @@ class EpollFile final : public AnonymousFile {
   };
 
  private:
+  friend class FilesKeeper;
+  friend class FilesRestorer;
   using Key = std::pair<int, const OpenFile*>;
   struct Interest {
     std::weak_ptr<OpenFile> file;
@@ -89,6 +91,9 @@ class EpollFile final : public AnonymousFile {
   std::int64_t CheckChains(const std::shared_ptr<EpollFile>& watched);
   int ChainBelow(Chains& known) const;
   int ChainAbove(Chains& known) const;
+  /// Add for what a snapshot had. False when memory is refused.
+  bool AddKept(int fd, const std::shared_ptr<OpenFile>& file, const epoll_event& event,
+               bool disabled, std::uint32_t reported, const Edges& reported_edges);
 
   VfsContext& context_;
   std::map<Key, Interest> interests_;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "src/linux_abi/vfs/open_file.h"
+
 namespace waxvm::linux_abi {
 namespace {
 
@@ -71,6 +73,12 @@ void FileLocks::Release(const File& file, const OpenFile* owner) {
   std::erase_if(found->second.whole, owned);
   if (found->second.ranges.empty() && found->second.whole.empty()) files_.erase(found);
   static_cast<void>(Charge());
+}
+
+void ReleaseWithFile(FileLocks& locks, const FileLocks::File& file, OpenFile& owner) {
+  if (owner.keeps_for_locks()) return;
+  owner.KeepForLocks(std::shared_ptr<void>(
+      nullptr, [&locks, file, who = &owner](void*) { locks.Release(file, who); }));
 }
 
 std::int64_t FileLocks::Charge() {

@@ -15,6 +15,7 @@
 
 namespace waxvm::linux_abi {
 
+class FilesKeeper;
 class OpenFile;
 
 /// A range of bytes that is locked: [start, end).
@@ -43,6 +44,7 @@ class FileLocks {
   bool empty() const { return files_.empty(); }
 
  private:
+  friend class FilesKeeper;
   struct Locks {
     std::vector<FileLock> ranges;  ///< of fcntl
     std::vector<FileLock> whole;   ///< of flock
@@ -53,6 +55,9 @@ class FileLocks {
   MemoryCharge charge_;
   std::map<File, Locks> files_;
 };
+
+/// Lets `owner` let go of what it has locked of `file` when it is closed.
+void ReleaseWithFile(FileLocks& locks, const FileLocks::File& file, OpenFile& owner);
 
 }  // namespace waxvm::linux_abi
 

@@ -26,6 +26,8 @@
 
 namespace waxvm::linux_abi {
 
+class FilesKeeper;
+
 /// The one namespace of an instance: its own in-memory tree with a private /tmp, the devices
 /// /dev/{null,zero,full,random,urandom,tty}, a /proc and /sys that tell of the instance alone, and
 /// the granted host folders laid over it. Paths are
@@ -91,6 +93,7 @@ class FileSystem {
   absl::Status AddSymbolicLink(std::string_view path, std::string_view target);
 
  private:
+  friend class FilesKeeper;
   FileSystem(const InstanceSpec& spec, MemoryAccount& account, Host& host);
   absl::Status Build();
   absl::Status BuildDevices();

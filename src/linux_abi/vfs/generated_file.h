@@ -31,6 +31,8 @@ class GeneratedFile final : public MemoryFile {
   std::int64_t Size() const override { return 0; }
 
  private:
+  friend class FilesKeeper;
+  friend class FilesRestorer;
   std::string text_;
   MemoryCharge charge_;
 };

@@ -53,10 +53,36 @@ ErrnoOr<std::shared_ptr<MemoryNode>> MemoryNode::Create(VfsContext& context, mod
   if (context.live_nodes >= kMaxNodes) return Errno{ENOSPC};
   MemoryCharge charge;
   if (!charge.Resize(context.account, kChargePerNode)) return Errno{ENOSPC};
-  std::shared_ptr<MemoryNode> node(new MemoryNode(context, mode, nullptr));
+  std::shared_ptr<MemoryNode> node(new MemoryNode(context, mode, ++context.last_inode, nullptr));
   node->charge_ = std::move(charge);
   node->accessed = node->modified = node->changed = context.Now();
   return node;
+}
+
+ErrnoOr<std::shared_ptr<MemoryNode>> MemoryNode::CreateAs(VfsContext& context, mode_t mode,
+                                                          std::uint64_t inode) {
+  if (context.live_nodes >= kMaxNodes) return Errno{ENOSPC};
+  MemoryCharge charge;
+  if (!charge.Resize(context.account, kChargePerNode)) return Errno{ENOSPC};
+  std::shared_ptr<MemoryNode> node(new MemoryNode(context, mode, inode, nullptr));
+  node->charge_ = std::move(charge);
+  return node;
+}
+
+bool MemoryNode::Attach(std::string_view child_name, std::shared_ptr<MemoryNode> node) {
+  Link link;
+  if (!link.charge.Resize(context_.account, kChargePerLink + 2 * child_name.size())) return false;
+  link.node = std::move(node);
+  children_.insert_or_assign(std::string(child_name), std::move(link));
+  return true;
+}
+
+bool MemoryNode::MarkRemoved(std::string_view child_name) {
+  if (removed_.contains(child_name)) return true;
+  MemoryCharge charge;
+  if (!charge.Resize(context_.account, kChargePerLink + child_name.size())) return false;
+  removed_.emplace(child_name, std::move(charge));
+  return true;
 }
 
 ErrnoOr<std::shared_ptr<MemoryNode>> MemoryNode::CreateFrom(VfsContext& context,
@@ -64,7 +90,7 @@ ErrnoOr<std::shared_ptr<MemoryNode>> MemoryNode::CreateFrom(VfsContext& context,
   if (context.live_nodes >= kMaxNodes) return Errno{ENOSPC};
   MemoryCharge charge;
   if (!charge.Resize(context.account, kChargePerNode + image.target.size())) return Errno{ENOSPC};
-  std::shared_ptr<MemoryNode> node(new MemoryNode(context, image.mode(), &image));
+  std::shared_ptr<MemoryNode> node(new MemoryNode(context, image.mode(), InodeOf(image), &image));
   node->charge_ = std::move(charge);
   node->owner = image.owner;
   node->group = image.group;
@@ -75,11 +101,13 @@ ErrnoOr<std::shared_ptr<MemoryNode>> MemoryNode::CreateFrom(VfsContext& context,
   return node;
 }
 
-MemoryNode::MemoryNode(VfsContext& context, mode_t node_mode, const root_image::Node* image)
-    : inode(image == nullptr ? ++context.last_inode : InodeOf(*image)),
+MemoryNode::MemoryNode(VfsContext& context, mode_t node_mode, std::uint64_t number,
+                       const root_image::Node* image)
+    : inode(number),
       mode(node_mode),
       contents(context.account),
       context_(context),
+      origin_(image),
       image_(image != nullptr && image->is_directory() ? image : nullptr) {
   ++context.live_nodes;
 }

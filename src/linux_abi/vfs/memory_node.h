@@ -33,6 +33,8 @@ namespace waxvm::linux_abi {
 /// spend minutes on freeing nodes.
 inline constexpr std::uint64_t kMaxNodes = 1'000'000;
 
+class FilesKeeper;
+class FilesRestorer;
 class MemoryNode;
 class NodeSource;
 class OpenFile;
@@ -93,6 +95,9 @@ class MemoryNode : public std::enable_shared_from_this<MemoryNode> {
   /// is in it.
   static ErrnoOr<std::shared_ptr<MemoryNode>> CreateFrom(VfsContext& context,
                                                          const root_image::Node& image);
+  /// An empty one as a snapshot had it. Errors: ENOSPC.
+  static ErrnoOr<std::shared_ptr<MemoryNode>> CreateAs(VfsContext& context, mode_t mode,
+                                                       std::uint64_t inode);
   ~MemoryNode();
   MemoryNode(const MemoryNode&) = delete;
   MemoryNode& operator=(const MemoryNode&) = delete;
@@ -159,10 +164,15 @@ class MemoryNode : public std::enable_shared_from_this<MemoryNode> {
   std::weak_ptr<void> endpoint;  ///< of a FIFO its Pipe, of a socket who is bound to it
 
  private:
+  friend class FilesKeeper;
+  friend class FilesRestorer;
   // Numbers of the image's files stay clear of those that are handed out one by one.
   static constexpr std::uint64_t kFirstImageInode = std::uint64_t{1} << 40;
 
-  MemoryNode(VfsContext& context, mode_t mode, const root_image::Node* image);
+  MemoryNode(VfsContext& context, mode_t mode, std::uint64_t inode, const root_image::Node* image);
+  /// As a snapshot had it: a name, and one of the image that was removed. False: no memory.
+  bool Attach(std::string_view child_name, std::shared_ptr<MemoryNode> node);
+  bool MarkRemoved(std::string_view child_name);
 
   static std::uint64_t InodeOf(const root_image::Node& image) {
     return kFirstImageInode + image.number;
@@ -175,6 +185,7 @@ class MemoryNode : public std::enable_shared_from_this<MemoryNode> {
 
   VfsContext& context_;
   MemoryCharge charge_;
+  const root_image::Node* const origin_;  ///< what it was in the image, or null
   const root_image::Node* const image_;  ///< what a directory shows beside its children, or null
   // Grows where the image is looked at, which changes nothing that can be seen.
   Links children_;

@@ -23,6 +23,8 @@
 
 namespace waxvm::linux_abi {
 
+class FilesKeeper;
+class FilesRestorer;
 class Place;
 
 struct DirectoryEntry {
@@ -145,6 +147,8 @@ class OpenFile : public std::enable_shared_from_this<OpenFile> {
   std::uint64_t offset_ = 0;
 
  private:
+  friend class FilesKeeper;
+  friend class FilesRestorer;
   int flags_;
   std::uint64_t uses_ = 0;
   std::shared_ptr<void> lock_token_;

@@ -11,54 +11,41 @@
 #include <utility>
 
 namespace waxvm::linux_abi {
-namespace {
 
-class EventCounter final : public AnonymousFile {
- public:
-  EventCounter(std::uint64_t value, int flags)
-      : AnonymousFile(O_RDWR | (flags & EFD_NONBLOCK)),
-        value_(value),
-        semaphore_((flags & EFD_SEMAPHORE) != 0) {}
+EventCounter::EventCounter(std::uint64_t value, int flags)
+    : AnonymousFile(O_RDWR | (flags & EFD_NONBLOCK)),
+      value_(value),
+      semaphore_((flags & EFD_SEMAPHORE) != 0) {}
 
-  std::int64_t Read(std::span<std::byte> to) override {
-    if (to.size() < sizeof value_) return -EINVAL;
-    if (value_ == 0) return -EAGAIN;
-    const std::uint64_t taken = semaphore_ ? 1 : value_;
-    value_ -= taken;
-    ++edges_.out;
-    std::memcpy(to.data(), &taken, sizeof taken);
-    return sizeof taken;
-  }
-  std::int64_t Write(std::span<const std::byte> from) override {
-    std::uint64_t added = 0;
-    if (from.size() != sizeof added) return -EINVAL;
-    std::memcpy(&added, from.data(), sizeof added);
-    if (added > kMax) return -EINVAL;
-    if (added > kMax - value_) return -EAGAIN;
-    value_ += added;
-    ++edges_.in;
-    return sizeof added;
-  }
-  std::int64_t Stat(struct stat& status) const override {
-    StatUnnamed(1, 0600, status);  // of all such files, so that they lock each other
-    return 0;
-  }
-  short Poll() const override {
-    return static_cast<short>((value_ > 0 ? POLLIN : 0) | (value_ < kMax ? POLLOUT : 0));
-  }
-  Edges edges() const override { return edges_; }
-  bool has_messages() const override { return true; }
-  bool writes_ranges_apart() const override { return true; }
+std::int64_t EventCounter::Read(std::span<std::byte> to) {
+  if (to.size() < sizeof value_) return -EINVAL;
+  if (value_ == 0) return -EAGAIN;
+  const std::uint64_t taken = semaphore_ ? 1 : value_;
+  value_ -= taken;
+  ++edges_.out;
+  std::memcpy(to.data(), &taken, sizeof taken);
+  return sizeof taken;
+}
 
- private:
-  static constexpr std::uint64_t kMax = ~std::uint64_t{0} - 1;
+std::int64_t EventCounter::Write(std::span<const std::byte> from) {
+  std::uint64_t added = 0;
+  if (from.size() != sizeof added) return -EINVAL;
+  std::memcpy(&added, from.data(), sizeof added);
+  if (added > kMax) return -EINVAL;
+  if (added > kMax - value_) return -EAGAIN;
+  value_ += added;
+  ++edges_.in;
+  return sizeof added;
+}
 
-  std::uint64_t value_;
-  bool semaphore_;
-  Edges edges_;
-};
+std::int64_t EventCounter::Stat(struct stat& status) const {
+  StatUnnamed(1, 0600, status);  // of all such files, so that they lock each other
+  return 0;
+}
 
-}  // namespace
+short EventCounter::Poll() const {
+  return static_cast<short>((value_ > 0 ? POLLIN : 0) | (value_ < kMax ? POLLOUT : 0));
+}
 
 void StatUnnamed(std::uint64_t inode, mode_t mode, struct stat& status) {
   constexpr dev_t kPipeDevice = 0xc;

@@ -82,6 +82,8 @@ class PipeEnd final : public OpenFile {
   std::int64_t Available() const override { return static_cast<std::int64_t>(pipe_->used()); }
 
  private:
+  friend class FilesKeeper;
+  friend class FilesRestorer;
   std::shared_ptr<Pipe> pipe_;
   std::shared_ptr<MemoryNode> node_;
   std::uint64_t writers_before_;
@@ -116,7 +118,33 @@ struct PipeEnds {
 /// `flags`: O_NONBLOCK or 0. Errors: ENFILE.
 ErrnoOr<PipeEnds> CreatePipe(VfsContext& context, int flags);
 
-/// eventfd: a counter that reads as eight bytes. `flags`: EFD_NONBLOCK, EFD_SEMAPHORE.
+/// eventfd: a counter that reads as eight bytes.
+class EventCounter final : public AnonymousFile {
+ public:
+  /// `flags`: EFD_NONBLOCK, EFD_SEMAPHORE.
+  EventCounter(std::uint64_t value, int flags);
+
+  std::int64_t Read(std::span<std::byte> to) override;
+  std::int64_t Write(std::span<const std::byte> from) override;
+  std::int64_t Stat(struct stat& status) const override;
+  short Poll() const override;
+  Edges edges() const override { return edges_; }
+  bool has_messages() const override { return true; }
+  bool writes_ranges_apart() const override { return true; }
+
+  /// The highest value.
+  static constexpr std::uint64_t kMax = ~std::uint64_t{0} - 1;
+
+ private:
+  friend class FilesKeeper;
+  friend class FilesRestorer;
+
+  std::uint64_t value_;
+  bool semaphore_;
+  Edges edges_;
+};
+
+/// The same. `flags`: EFD_NONBLOCK, EFD_SEMAPHORE.
 std::shared_ptr<OpenFile> CreateEventCounter(std::uint64_t value, int flags);
 
 /// What fstat says of a file without a name.

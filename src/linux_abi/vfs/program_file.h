@@ -35,6 +35,7 @@ class ProgramFile final : public SeekableFile {
   std::int64_t Size() const override { return static_cast<std::int64_t>(bytes().size()); }
 
  private:
+  friend class FilesKeeper;
   std::span<const std::byte> bytes() const;
 
   VfsContext& context_;

@@ -5,6 +5,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "src/linux_abi/files_image.h"
+
 namespace waxvm::linux_abi {
 namespace {
 
@@ -37,6 +39,22 @@ std::size_t SparseBytes::Read(std::uint64_t offset, std::span<std::byte> to) con
 void SparseBytes::SetLower(const root_image::Contents& lower) {
   lower_ = &lower;
   size_ = lower_bytes_ = lower.size();
+}
+
+bool SparseBytes::Load(const ContentsImage& image) {
+  pages_.clear();
+  size_ = image.size;
+  lower_bytes_ = std::min(image.lower_bytes, lower_ != nullptr ? lower_->size() : 0);
+  holes_ = pages_past_lower_ = 0;
+  for (const auto& [index, bytes] : image.pages) {
+    if (bytes == nullptr) ++holes_;
+    if (bytes != nullptr && index >= LowerPages()) ++pages_past_lower_;
+  }
+  if (!Charge(image.pages.size(), holes_)) return false;
+  for (const auto& [index, bytes] : image.pages)
+    pages_.emplace_hint(pages_.end(), index,
+                        bytes != nullptr ? std::make_unique<Page>(*bytes) : nullptr);
+  return true;
 }
 
 void SparseBytes::ReadLower(std::uint64_t offset, std::span<std::byte> to) const {

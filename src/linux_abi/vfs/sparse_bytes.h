@@ -15,6 +15,9 @@
 
 namespace waxvm::linux_abi {
 
+struct ContentsImage;
+class FilesKeeper;
+
 /// The contents of an in-memory file: pages exist, and are charged, only where something was
 /// written. Below them may lie the contents of a file of an image, which are never written: a page
 /// is copied when it is first changed. Thread safety: none.
@@ -32,6 +35,13 @@ class SparseBytes {
 
   /// Lies below from now on, and outlives this; nothing was written yet.
   void SetLower(const root_image::Contents& lower);
+
+  /// True while nothing was written to what lies below.
+  bool IsUntouched() const {
+    return pages_.empty() && lower_bytes_ == size_ && (lower_ == nullptr || size_ == lower_->size());
+  }
+  /// Replaces what was written, over the same bytes below. False when memory is refused.
+  bool Load(const ContentsImage& image);
 
   /// Copies what lies in [offset, size()), holes as zeroes; returns the bytes copied.
   std::size_t Read(std::uint64_t offset, std::span<std::byte> to) const;
@@ -52,6 +62,7 @@ class SparseBytes {
   std::int64_t Punch(std::uint64_t offset, std::uint64_t bytes);
 
  private:
+  friend class FilesKeeper;
   using Page = std::array<std::byte, kPageBytes>;
 
   std::uint64_t LowerPages() const { return (lower_bytes_ + kPageBytes - 1) / kPageBytes; }

@@ -45,6 +45,7 @@ class OutputFile final : public OpenFile {
   std::int64_t Stat(struct stat& status) const override;
   short Poll() const override { return POLLOUT; }
   ErrnoOr<std::shared_ptr<OpenFile>> Reopen(int flags) override;
+  Stream stream() const { return stream_; }
 
  private:
   Host& host_;

@@ -37,6 +37,8 @@ class TimerFile final : public AnonymousFile {
   bool can_write() const override { return false; }
 
  private:
+  friend class FilesKeeper;
+  friend class FilesRestorer;
   /// Since the last reading.
   std::uint64_t Expirations() const;
 

@@ -20,11 +20,16 @@ constexpr std::size_t kMaxBacklog = 4096;
 }  // namespace
 
 std::shared_ptr<UnixSocket> UnixSocket::Create(VfsContext& context, int type, int flags) {
-  return std::shared_ptr<UnixSocket>(new UnixSocket(context, type, flags));
+  return CreateAs(context, type, flags, ++context.last_inode);
 }
 
-UnixSocket::UnixSocket(VfsContext& context, int type, int flags)
-    : OpenFile(O_RDWR | flags), context_(context), type_(type), inode_(++context.last_inode) {
+std::shared_ptr<UnixSocket> UnixSocket::CreateAs(VfsContext& context, int type, int flags,
+                                                 std::uint64_t inode) {
+  return std::shared_ptr<UnixSocket>(new UnixSocket(context, type, flags, inode));
+}
+
+UnixSocket::UnixSocket(VfsContext& context, int type, int flags, std::uint64_t inode)
+    : OpenFile(O_RDWR | flags), context_(context), type_(type), inode_(inode) {
   SetMadeWithoutName();
   context_.sockets.insert(this);
 }
@@ -249,6 +254,26 @@ std::int64_t UnixSocket::Enqueue(std::span<const std::byte> from, Ancillary anci
   ++edges_.in;
   return static_cast<std::int64_t>(from.size());
 }
+
+bool UnixSocket::Requeue(std::span<const std::byte> bytes, Ancillary ancillary,
+                         const std::string& sender) {
+  if (context_.files_in_flight + ancillary.files.size() > context_.max_files_in_flight)
+    return false;
+  Message message;
+  if (!message.charge.Resize(context_.account, kChargePerMessage + 2 * bytes.size() +
+                                                   sender.size() +
+                                                   ancillary.files.size() * kChargePerFile))
+    return false;
+  message.bytes.assign(bytes.begin(), bytes.end());
+  message.from = sender;
+  context_.files_in_flight += ancillary.files.size();
+  message.ancillary = std::move(ancillary);
+  queue_.push_back(std::move(message));
+  queued_ += bytes.size();
+  return true;
+}
+
+bool UnixSocket::ChargeAsPending() { return charge_.Resize(context_.account, kChargePerFile); }
 
 std::int64_t UnixSocket::Send(std::span<const std::byte> from, Ancillary ancillary,
                               const std::shared_ptr<UnixSocket>& target) {

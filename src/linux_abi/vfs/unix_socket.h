@@ -48,6 +48,9 @@ class UnixSocket final : public OpenFile {
 
   /// `type`: SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET. `flags`: O_NONBLOCK or 0.
   static std::shared_ptr<UnixSocket> Create(VfsContext& context, int type, int flags);
+  /// The same as a snapshot had it.
+  static std::shared_ptr<UnixSocket> CreateAs(VfsContext& context, int type, int flags,
+                                              std::uint64_t inode);
   ~UnixSocket() override;
 
   int type() const { return type_; }
@@ -110,6 +113,8 @@ class UnixSocket final : public OpenFile {
   void Clear();
 
  private:
+  friend class FilesKeeper;
+  friend class FilesRestorer;
   struct Message {
     std::vector<std::byte> bytes;
     std::size_t taken = 0;
@@ -118,7 +123,7 @@ class UnixSocket final : public OpenFile {
     MemoryCharge charge;
   };
 
-  UnixSocket(VfsContext& context, int type, int flags);
+  UnixSocket(VfsContext& context, int type, int flags, std::uint64_t inode);
   /// Whether a datagram socket lets in what `sender` sends: it has no peer, or that one.
   bool Admits(const UnixSocket& sender) const {
     return !had_peer_ || peer_.lock().get() == &sender;
@@ -130,6 +135,10 @@ class UnixSocket final : public OpenFile {
   ErrnoOr<std::shared_ptr<UnixSocket>> Target(const std::shared_ptr<UnixSocket>& target);
   std::int64_t Enqueue(std::span<const std::byte> from, Ancillary ancillary,
                        const std::string& sender);
+  /// Puts back what was queued in a snapshot; and what a socket costs that waits to be accepted.
+  /// False when memory is refused.
+  bool Requeue(std::span<const std::byte> bytes, Ancillary ancillary, const std::string& sender);
+  bool ChargeAsPending();
   void PopFront();
   void PeerIsGone(bool with_unread);
   void Drop(Message message);

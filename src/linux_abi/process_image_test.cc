@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <vector>
+
+#include "src/base/crc32c.h"
+#include "src/linux_abi/image_codec.h"
+#include "src/linux_abi/testing/fake_process.h"
+#include "src/linux_abi/vfs/fd_table.h"
+#include "waxvm/abi/host_call.h"
+
+namespace waxvm::linux_abi {
+namespace {
+
+constexpr std::uint64_t kFeatures = 7;
+// docs/formats/snapshot.md: the state of Source in version 1.
+constexpr std::size_t kGoldenBytes = 11413;
+constexpr std::uint32_t kGoldenCrc = 1918838785;
+
+/// A process with a little of everything, in a host call.
+struct Source {
+  Source() {
+    EXPECT_TRUE(fake.Start().ok());
+    fake.Call(SYS_mkdirat, AT_FDCWD, fake.Put("/tmp/folder"), 0750);
+    file = fake.Call(SYS_openat, AT_FDCWD, fake.Put("/tmp/folder/file"), O_CREAT | O_RDWR, 0640);
+    fake.Call(SYS_write, file, fake.Put("some bytes"), 10);
+    fake.Call(SYS_dup, file);
+    fake.Call(SYS_symlinkat, fake.Put("file"), AT_FDCWD, fake.Put("/tmp/folder/link"));
+    ends = fake.Reserve(8);
+    fake.Call(SYS_pipe2, ends, 0);
+    const int writer = fake.Object<int>(ends + 4);
+    fake.Call(SYS_write, writer, fake.Put("in the pipe"), 11);
+    events = fake.Call(SYS_eventfd2, 7, 0);
+    const std::int64_t watcher = fake.Call(SYS_epoll_create1, 0);
+    epoll_event event{};
+    event.events = EPOLLIN;
+    fake.Call(SYS_epoll_ctl, watcher, EPOLL_CTL_ADD, events, fake.PutObject(event));
+    fake.Call(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, fake.Reserve(8));
+    fake.Call(SYS_chdir, fake.Put("/tmp/folder"));
+    fake.Call(SYS_umask, 027);
+    const std::uint64_t name = fake.Put("next");
+    struct waxvm_host_call call {};
+    call.version = WAXVM_HOST_CALL_VERSION;
+    call.name_bytes = 4;
+    call.name = name;
+    fake.Call(static_cast<long>(WAXVM_HOST_CALL_NUMBER), fake.PutObject(call));
+    EXPECT_TRUE(fake.process->pending_host_call());
+  }
+
+  FakeProcess fake;
+  std::int64_t file = -1;
+  std::int64_t events = -1;
+  std::uint64_t ends = 0;
+};
+
+TEST(ProcessImage, IsTheSameAfterAFile) {
+  Source source;
+  const auto image = source.fake.process->TakeImage();
+  ASSERT_TRUE(image.ok()) << image.status();
+  const auto bytes = EncodeImage(*image);
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  const auto decoded = DecodeImage(*bytes, source.fake.spec, kFeatures);
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  EXPECT_EQ(*EncodeImage(*decoded), *bytes);
+
+  FakeProcess other;
+  auto process = Process::CreateFrom(*decoded, other.spec, other.pages, other.host, other.account);
+  ASSERT_TRUE(process.ok()) << process.status();
+  other.process = *std::move(process);
+  const auto again = other.process->TakeImage();
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(*EncodeImage(*again), *bytes) << "a process that was made from it has the same image";
+  EXPECT_EQ(other.process->files().Get(static_cast<std::uint64_t>(source.file)),
+            other.process->files().Get(static_cast<std::uint64_t>(source.file) + 1))
+      << "duplicates share one open file";
+}
+
+// The order and width of the fields is the format: where this fails, the version must change.
+TEST(ProcessImage, FormatOfVersion1) {
+  Source source;
+  const auto image = source.fake.process->TakeImage();
+  ASSERT_TRUE(image.ok()) << image.status();
+  const auto bytes = EncodeImage(*image);
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  if (const char* path = std::getenv("WAXVM_WRITE_GOLDEN")) {
+    std::ofstream file(path, std::ios::binary);
+    file.put('\0');  // as the input of snapshot_fuzz
+    file.write(reinterpret_cast<const char*>(bytes->data()),
+               static_cast<std::streamsize>(bytes->size()));
+  }
+  EXPECT_EQ(bytes->size(), kGoldenBytes);
+  EXPECT_EQ(Crc32c(*bytes), kGoldenCrc);
+}
+
+TEST(ProcessImage, DamagedStatesAreRefusedOrHarmless) {
+  Source source;
+  const auto image = source.fake.process->TakeImage();
+  ASSERT_TRUE(image.ok()) << image.status();
+  const std::vector<std::byte> bytes = *EncodeImage(*image);
+  for (std::size_t length = 0; length < bytes.size(); ++length)
+    ASSERT_FALSE(DecodeImage(std::span(bytes).first(length), source.fake.spec, kFeatures).ok())
+        << length;
+  int accepted = 0;
+  for (std::size_t at = 0; at < bytes.size(); ++at) {
+    std::vector<std::byte> damaged = bytes;
+    damaged[at] ^= std::byte{0x81};
+    const auto decoded = DecodeImage(damaged, source.fake.spec, kFeatures);
+    if (!decoded.ok()) continue;
+    ++accepted;
+    FakeProcess other;
+    {
+      const auto process =
+          Process::CreateFrom(*decoded, other.spec, other.pages, other.host, other.account);
+    }
+    ASSERT_EQ(other.account.used_bytes(), 0u) << at;
+  }
+  EXPECT_GT(accepted, 0) << "registers, times and contents may be anything";
+}
+
+TEST(ProcessImage, FilesOfTheHostAreRefusedByName) {
+  FakeProcess fake;
+  fake.Mount("/etc", "/data", Rights::kReadOnly);
+  ASSERT_TRUE(fake.Start().ok());
+  ASSERT_EQ(fake.Call(SYS_openat, AT_FDCWD, fake.Put("/data/passwd"), O_RDONLY, 0), 3);
+  struct waxvm_host_call call {};
+  call.version = WAXVM_HOST_CALL_VERSION;
+  call.name_bytes = 4;
+  call.name = fake.Put("next");
+  fake.Call(static_cast<long>(WAXVM_HOST_CALL_NUMBER), fake.PutObject(call));
+  const absl::Status status = fake.process->TakeImage().status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_NE(status.message().find("descriptor 3, which is open for /data/passwd"),
+            absl::string_view::npos)
+      << status;
+}
+
+}  // namespace
+}  // namespace waxvm::linux_abi
