@@ -58,7 +58,7 @@ static long enter(unsigned long entry, struct waxvm_host_call* call) {
 long waxvm_channel_call_(struct waxvm_host_call* call, const char* name, size_t name_bytes,
                          const void* request, size_t request_bytes, void* reply,
                          size_t reply_capacity) {
-  memset(call, 0, sizeof *call);
+  *call = (struct waxvm_host_call){0};
   call->version = WAXVM_HOST_CALL_VERSION;
   call->name_bytes = (uint32_t)name_bytes;
   call->name = (uint64_t)(uintptr_t)name;

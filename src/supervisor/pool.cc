@@ -86,11 +86,11 @@ absl::StatusOr<std::string> Pool::State::CallNew(PoolShelf& shelf, bool nested,
 }
 
 // The clone is put back here, before the caller has its result. Another thread cannot do it: a
-// virtual CPU that changes threads costs a grace period of the whole kernel, two wake-ups cost more
-// than the whole call, and until it had come round the next call would have to make a clone. Doing
-// it as the next call begins would cost that call the same time and leave what this one dealt with
-// in memory meanwhile. Making clones and destroying them, which costs ten to a hundred times as
-// much, is the keeper's.
+// virtual CPU that changes threads costs a grace period of the whole kernel before Linux 6.13, two
+// wake-ups cost more than a reset, and until it had come round the next call would have to make a
+// clone. Doing it as the next call begins would cost that call the same time and leave what this
+// one dealt with in memory meanwhile. Making clones and destroying them, which costs ten to a
+// hundred times as much, is the keeper's.
 absl::StatusOr<std::string> Pool::State::CallIn(PoolShelf& shelf, std::unique_ptr<Session> session,
                                                 std::string_view function,
                                                 std::string_view arguments,

@@ -509,7 +509,10 @@ Exit Machine::DecodeDoorbell() {
       !(hardware && InRing3()) && (user_.rcx >> kUserAddressBits) == 0) {
     stop_ = Stop::kSystemCall;
     user_.rip = user_.rcx;
-    user_.rflags = hardware ? user_.r11 : user_.rflags;
+    if (hardware)
+      user_.rflags = user_.r11;
+    else
+      user_.rax = user_.r11;
     return {.kind = Exit::Kind::kSystemCall};
   }
   const std::uint64_t first = StubOffset(waxvm_stub_exceptions);
@@ -653,6 +656,7 @@ UserRegisters Machine::registers() const {
 }
 
 void Machine::SetSystemCallResult(std::int64_t value) {
+  if (synced().regs.rax == static_cast<std::uint64_t>(value)) return;
   synced().regs.rax = static_cast<std::uint64_t>(value);
   vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS;
 }

@@ -106,7 +106,10 @@ void PageTable::NoteTable(GuestPhysical frame) {
 }
 
 void PageTable::Restored(std::span<const GuestPhysical> tables, bool changed) {
-  if (tables_.size() != tables.size()) tables_.assign(tables.begin(), tables.end());
+  if (tables_.size() != tables.size()) {
+    tables_.assign(tables.begin(), tables.end());
+    known_tables_ = {};
+  }
   if (!changed) return;
   // Rights may have been taken away anywhere; memory that came after the image is gone already.
   memory_->DropMappings(0, memory_->image_end());
@@ -314,12 +317,26 @@ std::span<std::byte> PageTable::HostRun(GuestVirtual address, std::uint64_t want
   return run.first(std::min<std::uint64_t>(run.size(), wanted));
 }
 
-// What lies within one page, as most does that a system call copies, is found with one look.
+// The common case, with one look: all of it in one page.
+std::byte* PageTable::HostIn(GuestVirtual address, std::size_t bytes) const {
+  if (bytes > kPageBytes - (address & (kPageBytes - 1))) return nullptr;
+  const GuestVirtual region = address / kLargePageBytes;
+  KnownTable& known = known_tables_[region % known_tables_.size()];
+  std::uint64_t size = kPageBytes;
+  const std::uint64_t* leaf = nullptr;
+  if (known.region == region) {
+    leaf = known.table + IndexOf(address, 1);
+  } else {
+    leaf = FindLeaf(address, size);
+    if (leaf != nullptr && size == kPageBytes) known = {region, leaf - IndexOf(address, 1)};
+  }
+  if (leaf == nullptr || (*leaf & kOwnership) == 0) return nullptr;
+  return memory_->At(*leaf & kFrameMask) + (address & (size - 1));
+}
+
 std::size_t PageTable::CopyFrom(GuestVirtual address, std::span<std::byte> to) const {
-  std::uint64_t size = 0;
-  if (const std::uint64_t* leaf = FindLeaf(address, size);
-      leaf != nullptr && (*leaf & kOwnership) != 0 && to.size() <= size - (address & (size - 1))) {
-    std::memcpy(to.data(), memory_->At(*leaf & kFrameMask) + (address & (size - 1)), to.size());
+  if (const std::byte* from = HostIn(address, to.size()); from != nullptr) {
+    std::memcpy(to.data(), from, to.size());
     return to.size();
   }
   std::size_t done = 0;
@@ -353,11 +370,8 @@ std::int64_t PageTable::Fill(GuestVirtual address, std::uint64_t bytes, Reader r
 }
 
 std::size_t PageTable::CopyTo(GuestVirtual address, std::span<const std::byte> from) {
-  std::uint64_t size = 0;
-  if (const std::uint64_t* leaf = FindLeaf(address, size);
-      leaf != nullptr && (*leaf & kOwnership) != 0 &&
-      from.size() <= size - (address & (size - 1))) {
-    std::memcpy(memory_->At(*leaf & kFrameMask) + (address & (size - 1)), from.data(), from.size());
+  if (std::byte* to = HostIn(address, from.size()); to != nullptr) {
+    std::memcpy(to, from.data(), from.size());
     return from.size();
   }
   std::size_t done = 0;

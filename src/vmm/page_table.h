@@ -2,6 +2,7 @@
 #ifndef WAXVM_SRC_VMM_PAGE_TABLE_H_
 #define WAXVM_SRC_VMM_PAGE_TABLE_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -98,6 +99,8 @@ class PageTable {
   bool Split(std::uint64_t* large);
   void NoteTable(GuestPhysical frame);
   bool PrepareTarget(std::uint64_t& leaf, GuestVirtual target, std::uint64_t bytes);
+  /// Host memory of `bytes` within a page of the guest's own; null: there is none.
+  std::byte* HostIn(GuestVirtual address, std::size_t bytes) const;
   std::span<std::byte> HostRun(GuestVirtual address, std::uint64_t wanted) const;
   template <typename Visit>
   void ForEachLeaf(GuestVirtual address, std::uint64_t bytes, Visit visit);
@@ -105,6 +108,13 @@ class PageTable {
   GuestMemory* memory_;
   GuestPhysical root_;
   std::vector<GuestPhysical> tables_;  ///< sorted
+  /// Tables of small pages that HostIn has found, by region of 2 MiB. A region that has one keeps
+  /// it until the memory is put back to an image.
+  struct KnownTable {
+    GuestVirtual region = ~GuestVirtual{0};
+    const std::uint64_t* table = nullptr;
+  };
+  mutable std::array<KnownTable, 4> known_tables_{};
   bool flush_pending_ = false;
 };
 

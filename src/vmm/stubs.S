@@ -47,7 +47,10 @@ waxvm_stub_syscall_paravirtual:
         wrfsbase %rsi
         xor     %eax, %eax
         jmp     *%rcx
-1:      out     %al, $0xf0
+/* The number waits in r11: most results are 0, and cost the host no access to registers so. */
+1:      mov     %rax, %r11
+        mov     $0, %eax
+        out     %al, $0xf0
         jmp     *%rcx
 
 /* No register is free here: rcx and r11 hold the way back, and a kernel keeps the others. So the
