@@ -20,7 +20,7 @@ write_basic_package_version_file(waxvmConfigVersion.cmake COMPATIBILITY SameMino
 install(FILES ${PROJECT_BINARY_DIR}/waxvmConfig.cmake ${PROJECT_BINARY_DIR}/waxvmConfigVersion.cmake
         DESTINATION ${config_dir})
 
-foreach(name waxvm waxvm_c)
+foreach(name waxvm waxvm_c waxvm_guest)
   configure_file(cmake/${name}.pc.in ${name}.pc @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endforeach()

@@ -15,6 +15,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "commands.h"
 #include "flags.h"
@@ -83,8 +84,10 @@ int ExitCodeForStart(const absl::Status& status, const Prepared& prepared,
 }
 
 int ExitCodeForCall(const absl::Status& status, bool lost, const StopOnSignal& signals) {
-  if (!lost && absl::IsUnavailable(status)) return kExitFailed;
-  if (!lost) return absl::IsUnimplemented(status) ? kExitFailed : kExitRefused;
+  // A function may fail with any code; what a pool says of a call that it did not make begins so.
+  const bool no_clone =
+      absl::IsUnavailable(status) && absl::StartsWith(status.message(), "the pool cannot make");
+  if (!lost) return no_clone ? kExitFailed : kExitRefused;
   switch (status.code()) {
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kResourceExhausted:

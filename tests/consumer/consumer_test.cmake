@@ -22,7 +22,8 @@ run(${CMAKE_COMMAND} --install ${BUILD_DIR} --prefix ${WORK_DIR}/first)
 file(RENAME ${WORK_DIR}/first ${WORK_DIR}/prefix)
 set(prefix ${WORK_DIR}/prefix)
 foreach(name IN ITEMS lib/libwaxvm.a lib/libwaxvm_c.so include/waxvm/supervisor.h include/waxvm_c.h
-                      lib/libwaxvm_guest.a include/waxvm/guest.h
+                      lib/libwaxvm_guest.a include/waxvm/guest.h include/waxvm/guest_value.h
+                      include/waxvm_c_pool.h include/waxvm_c_value.h lib/pkgconfig/waxvm_guest.pc
                       lib/pkgconfig/waxvm.pc lib/cmake/waxvm/waxvmConfig.cmake bin/waxvm)
   string(REGEX REPLACE "^lib/" "${LIBDIR}/" name ${name})
   if(NOT EXISTS ${prefix}/${name})
@@ -48,3 +49,6 @@ pkg_config(flags --cflags --libs waxvm_c)
 pkg_config(libdir --variable=libdir waxvm_c)
 run(${CC} ${CFLAGS} -std=c11 -o ${WORK_DIR}/pkg_c ${SOURCE_DIR}/main.c ${flags} -Wl,-rpath,${libdir})
 run(${WORK_DIR}/pkg_c)
+pkg_config(flags --cflags --libs waxvm_guest)
+run(${CC} -std=c11 -static -o ${WORK_DIR}/pkg_guest ${SOURCE_DIR}/guest.c ${flags})
+run(${WORK_DIR}/pkg_guest)

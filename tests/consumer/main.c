@@ -2,7 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "waxvm_c.h"
+#include "waxvm_c_pool.h"
+#include "waxvm_c_value.h"
 
 static int opens(waxvm_provider provider) {
   waxvm_error error = WAXVM_ERROR_INIT;
@@ -23,5 +24,10 @@ int main(void) {
       strlen(error.message) == 0)
     return 2;
   waxvm_program_close(program);
+  waxvm_value* value = waxvm_value_new_text("consumer", 8);
+  waxvm_bytes* message = NULL;
+  if (waxvm_value_encode(value, &message, &error) != WAXVM_OK) return 3;
+  waxvm_bytes_close(message);
+  waxvm_value_close(value);
   return 0;
 }
