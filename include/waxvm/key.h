@@ -113,7 +113,9 @@ class SigningKey final : public Signer {
   const PublicKey& public_key() const override { return public_key_; }
   absl::StatusOr<Signature> Sign(std::string_view message) const override;
 
-  /// What FromDer and FromPem read. This is the key itself: whoever has it is who you are.
+  /// What FromSeed, FromDer and FromPem read. This is the key itself: whoever has it is who you
+  /// are.
+  absl::StatusOr<Secret> ToSeed() const;
   absl::StatusOr<Secret> ToDer() const;
   absl::StatusOr<Secret> ToPem() const;
 

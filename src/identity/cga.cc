@@ -4,10 +4,13 @@
 #include <sodium.h>
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <string>
 
 #include "src/base/status.h"
 #include "src/identity/cga_hash.h"
+#include "src/identity/pkcs8.h"
 #include "src/identity/sha1.h"
 #include "src/identity/text.h"
 
@@ -23,6 +26,7 @@ constexpr std::string_view kTopicContext = "waxvm-topic-v1";
 constexpr std::size_t kMaxPublicKeyBytes = 8192;
 constexpr std::size_t kMaxExtensionBytes = 8192;
 constexpr std::size_t kFixedBytes = 16 + 8 + 1;
+constexpr std::size_t kSpkiBytes = 12 + kKeyBytes;
 // Sec, and the bits that say "universal" and "group": no part of Hash1.
 constexpr std::uint8_t kHash1Mask = 0x1c;
 
@@ -72,10 +76,13 @@ bool AreExtensions(std::string_view bytes) {
   return true;
 }
 
+absl::Status CheckCollisionCount(int count) {
+  if (count >= 0 && count <= kMaxCollisionCount) return absl::OkStatus();
+  return InvalidArgument("the collision count is %d; it is 0 to %d", count, kMaxCollisionCount);
+}
+
 absl::Status CheckParameters(const Parameters& parameters) {
-  if (parameters.collision_count < 0 || parameters.collision_count > kMaxCollisionCount)
-    return InvalidArgument("the collision count is %d; it is 0 to %d", parameters.collision_count,
-                           kMaxCollisionCount);
+  WAXVM_RETURN_IF_ERROR(CheckCollisionCount(parameters.collision_count));
   if (parameters.public_key.size() > kMaxPublicKeyBytes ||
       parameters.extensions.size() > kMaxExtensionBytes)
     return InvalidArgument("a public key of %d bytes with extensions of %d; at most %d and %d",
@@ -99,20 +106,27 @@ absl::Status Mismatch(const Address& address, std::string_view what) {
       absl::StrFormat("%s is not an address of this key: %s", address.ToText(), what));
 }
 
-/// After the collision count, Sec code and sizes were checked.
-absl::Status VerifyHashes(const Address& address, const Sec& sec, std::string_view serialized,
-                          std::string_view key_and_extensions) {
+absl::Status VerifyHash1(const Address& address, const Sec& sec, std::string_view serialized) {
   const HashHead hash1 = sec.hash(serialized);
   std::uint8_t difference = (address.bytes[8] ^ hash1[0]) & kHash1Mask;
   for (std::size_t i = 1; i < 8; ++i)
     difference = static_cast<std::uint8_t>(difference | (address.bytes[8 + i] ^ hash1[i]));
   if (difference != 0) return Mismatch(address, "its interface identifier is another");
-  if (sec.zero_bits == 0) return absl::OkStatus();
-  Modifier modifier;
-  std::copy_n(serialized.begin(), modifier.size(), modifier.begin());
-  if (!HasZeroBits(sec.hash(Hash2Input(modifier, key_and_extensions)), sec.zero_bits))
-    return Mismatch(address, absl::StrFormat("Hash2 lacks its %d zero bits", sec.zero_bits));
   return absl::OkStatus();
+}
+
+absl::Status VerifyHash2(const Address& address, const Sec& sec, std::string_view input) {
+  if (sec.zero_bits == 0 || HasZeroBits(sec.hash(input), sec.zero_bits)) return absl::OkStatus();
+  return Mismatch(address, absl::StrFormat("Hash2 lacks its %d zero bits", sec.zero_bits));
+}
+
+/// All parts one after the other; together they have `Size` bytes.
+template <std::size_t Size, typename... Parts>
+std::array<std::uint8_t, Size> Concat(const Parts&... parts) {
+  std::array<std::uint8_t, Size> bytes;
+  std::size_t at = 0;
+  ((std::memcpy(bytes.data() + at, parts.data(), parts.size()), at += parts.size()), ...);
+  return bytes;
 }
 
 }  // namespace
@@ -158,7 +172,8 @@ absl::StatusOr<Parameters> ParseParameters(std::string_view bytes) {
 }
 
 Prefix PrefixOf(const PublicKey& key) {
-  const auto digest = Sha256(std::string(kPrefixContext).append(key.ToDer()));
+  const auto digest = Sha256(AsView(Concat<kPrefixContext.size() + kSpkiBytes>(
+      kPrefixContext, identity::SpkiPrefix(KeyType::kEd25519), key.view())));
   Prefix prefix = {0xfd};
   std::copy_n(digest.begin(), 7, prefix.begin() + 1);
   return prefix;
@@ -203,15 +218,29 @@ absl::Status Verify(const Address& address, const Parameters& parameters) {
   if (!std::equal(parameters.prefix.begin(), parameters.prefix.end(), address.bytes.begin()))
     return Mismatch(address, "its prefix is another");
   const std::string serialized = Serialize(parameters);
-  return VerifyHashes(address, sec, serialized, std::string_view(serialized).substr(kFixedBytes));
+  WAXVM_RETURN_IF_ERROR(VerifyHash1(address, sec, serialized));
+  return VerifyHash2(
+      address, sec,
+      Hash2Input(parameters.modifier, std::string_view(serialized).substr(kFixedBytes)));
 }
 
 absl::Status Verify(const Address& address, const PublicKey& key, const Modifier& modifier,
                     int collision_count) {
-  return Verify(address, {.modifier = modifier,
-                          .prefix = PrefixOf(key),
-                          .collision_count = collision_count,
-                          .public_key = key.ToDer()});
+  // The other Verify for a key of known size: every advert comes here, and nothing is allocated.
+  WAXVM_RETURN_IF_ERROR(CheckCollisionCount(collision_count));
+  WAXVM_ASSIGN_OR_RETURN(const Sec sec, CheckedSec(SecCodeOf(address)));
+  const Prefix prefix = PrefixOf(key);
+  if (!std::equal(prefix.begin(), prefix.end(), address.bytes.begin()))
+    return Mismatch(address, "its prefix is another");
+  const std::string_view spki = identity::SpkiPrefix(KeyType::kEd25519);
+  const char count = static_cast<char>(collision_count);
+  const auto serialized = Concat<kFixedBytes + kSpkiBytes>(
+      AsView(modifier), AsView(prefix), std::string_view(&count, 1), spki, key.view());
+  WAXVM_RETURN_IF_ERROR(VerifyHash1(address, sec, AsView(serialized)));
+  static constexpr std::string_view kZeroes("\0\0\0\0\0\0\0\0\0", 9);
+  const auto hash2_input =
+      Concat<kFixedBytes + kSpkiBytes>(AsView(modifier), kZeroes, spki, key.view());
+  return VerifyHash2(address, sec, AsView(hash2_input));
 }
 
 int SecCodeOf(const Address& address) { return address.bytes[8] >> 5; }

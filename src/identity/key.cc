@@ -126,6 +126,12 @@ absl::StatusOr<Signature> SigningKey::Sign(std::string_view message) const {
   return signature;
 }
 
+absl::StatusOr<Secret> SigningKey::ToSeed() const {
+  WAXVM_ASSIGN_OR_RETURN(Secret seed, Secret::Create(kKeyBytes));
+  std::copy_n(secret_.view().begin(), kKeyBytes, seed.data());
+  return seed;
+}
+
 absl::StatusOr<Secret> SigningKey::ToDer() const {
   return identity::WritePkcs8(secret_.view().substr(0, kKeyBytes), KeyType::kEd25519);
 }

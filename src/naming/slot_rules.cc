@@ -82,7 +82,7 @@ absl::StatusOr<AdvertSlot> DecodeSlot(std::string_view bytes) {
 }
 
 std::size_t EvictionBatch(std::size_t slots_of_author) {
-  return std::clamp<std::size_t>(slots_of_author / 16, 1, 1024);
+  return std::max<std::size_t>(slots_of_author / 16, 1);
 }
 
 }  // namespace waxvm::naming

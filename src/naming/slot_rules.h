@@ -40,8 +40,8 @@ std::string EncodeSlot(const AdvertSlot& slot);
 /// Errors: kDataLoss.
 absl::StatusOr<AdvertSlot> DecodeSlot(std::string_view bytes);
 
-/// How many slots the author with the most loses at once: some more than must be, so that a flood
-/// does not make a search out of each of its adverts.
+/// How many slots the author with the most loses at once. Finding the oldest looks at all of them,
+/// so it is a part of them: a flood must not make such a search out of each of its adverts.
 std::size_t EvictionBatch(std::size_t slots_of_author);
 
 }  // namespace waxvm::naming
