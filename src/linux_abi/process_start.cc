@@ -10,7 +10,11 @@ namespace waxvm::linux_abi {
 
 absl::StatusOr<StartImage> Process::TakeStartImage() const {
   StartImage image;
-  WAXVM_ASSIGN_OR_RETURN(image.memory, memory_.TakeImage());
+  // A program that has not run has made no file.
+  const auto keep_none = [](const std::shared_ptr<OpenFile>&) -> absl::StatusOr<std::uint32_t> {
+    return FailedPrecondition("a mapping of one of its own files cannot be kept");
+  };
+  WAXVM_ASSIGN_OR_RETURN(image.memory, memory_.TakeImage(keep_none));
   image.entry = entry_;
   return image;
 }
@@ -23,7 +27,7 @@ absl::StatusOr<std::unique_ptr<Process>> Process::CreateAtStart(const StartImage
   WAXVM_ASSIGN_OR_RETURN(std::unique_ptr<Process> process,
                          CreateEmpty(spec, mapper, host, account));
   process->entry_ = image.entry;
-  if (!process->memory_.LoadImage(image.memory))
+  if (!process->memory_.LoadImage(image.memory, {}))
     return absl::ResourceExhaustedError("the memory limit does not hold the snapshot");
   WAXVM_RETURN_IF_ERROR(BuildStack(spec, features, process->memory_, process->entry_));
   process->file_system_->context().changed = false;
