@@ -111,8 +111,8 @@ absl::StatusOr<std::unique_ptr<Instance>> MicroVmProvider::Clone(
 
 absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> MicroVmProvider::ReadSnapshot(
     int file, const InstanceSpec& spec) const {
-  WAXVM_RETURN_IF_ERROR(CheckLimits(kName, spec.limits, kEnforceable));
   WAXVM_ASSIGN_OR_RETURN(std::shared_ptr<const HostSystem> host, Host());
+  WAXVM_RETURN_IF_ERROR(microvm::CheckLimits(*host, spec.limits));
   return microvm::MicroVmSnapshot::Read(std::move(host), file, spec);
 }
 
