@@ -34,6 +34,7 @@ struct RunFlags {
   std::string program;                 ///< empty only where an image may say what to run
   std::vector<std::string> arguments;  ///< after argv[0]; for call: the function and its argument
   std::uint64_t repeat = 1;            ///< for call
+  std::string snapshot_path;           ///< for call; empty: none
   std::uint64_t pool = 0;              ///< for call: its instances; 0: none, one session
   bool help = false;
 };
