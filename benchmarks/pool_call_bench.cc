@@ -3,6 +3,7 @@
 // trip out of ring 3 and back, without which no call returns, all in one run, so that ratios are
 // fair. tools/bench prints the ratios.
 #include <benchmark/benchmark.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <memory>
@@ -28,12 +29,16 @@ class Ready {
  public:
   explicit Ready(std::shared_ptr<Provider> provider) : provider_(std::move(provider)) {}
 
-  absl::StatusOr<std::unique_ptr<Session>> Start() const {
+  static RunOptions Options() {
     RunOptions options;
     options.grants = {
         Function("noop", [](const HostCallContext&, std::string_view) { return std::string(); })};
     options.limits.memory_bytes = std::uint64_t{64} << 20;
-    return Session::Start(provider_, Program::FromFile(GuestPath("call_bench_musl")), options);
+    return options;
+  }
+  static absl::StatusOr<Program> Guest() { return Program::FromFile(GuestPath("call_bench_musl")); }
+  absl::StatusOr<std::unique_ptr<Session>> Start() const {
+    return Session::Start(provider_, Guest(), Options());
   }
   /// Of an instance that has answered a call, so that what every call touches is there.
   absl::StatusOr<Snapshot> Take() const {
@@ -47,6 +52,8 @@ class Ready {
     if (!snapshot.ok()) return snapshot.status();
     return snapshot->Clone();
   }
+
+  const std::shared_ptr<Provider>& provider() const { return provider_; }
 
  private:
   std::shared_ptr<Provider> provider_;
@@ -104,6 +111,35 @@ void MakeClone(benchmark::State& state, const Ready& ready) {
   if (!snapshot.ok()) return Skip(state, snapshot.status());
   for (auto _ : state)
     if (const auto clone = snapshot->Clone(); !clone.ok()) return Skip(state, clone.status());
+}
+
+/// A clone that is ready for its first call, freed while the time stands still.
+template <typename TakeSnapshot>
+void Restore(benchmark::State& state, TakeSnapshot take_snapshot) {
+  for (auto _ : state) {
+    const auto start = Clock::now();
+    const absl::StatusOr<Snapshot> snapshot = take_snapshot();
+    if (!snapshot.ok()) return Skip(state, snapshot.status());
+    const auto clone = snapshot->Clone();
+    if (!clone.ok()) return Skip(state, clone.status());
+    state.SetIterationTime(std::chrono::duration<double>(Clock::now() - start).count());
+  }
+}
+
+void RestoreMemory(benchmark::State& state, const Ready& ready) {
+  const absl::StatusOr<Snapshot> snapshot = ready.Take();
+  Restore(state, [&] { return snapshot; });
+}
+
+/// From a file that the page cache has.
+void RestoreFile(benchmark::State& state, const Ready& ready) {
+  const std::string path = absl::StrFormat("/tmp/waxvm-snapshot-bench-%d", ::getpid());
+  const absl::StatusOr<Snapshot> snapshot = ready.Take();
+  if (!snapshot.ok()) return Skip(state, snapshot.status());
+  if (const absl::Status saved = snapshot->Save(path); !saved.ok()) return Skip(state, saved);
+  const absl::StatusOr<Program> program = Ready::Guest();
+  Restore(state, [&] { return Snapshot::Load(ready.provider(), program, Ready::Options(), path); });
+  ::unlink(path.c_str());
 }
 
 absl::StatusOr<std::unique_ptr<Pool>> MakePool(const Ready& ready, bool fresh_state) {
@@ -182,6 +218,12 @@ void RegisterAll(const std::shared_ptr<Provider>& provider) {
   Register("Pool/call_noop_fresh", [=](benchmark::State& state) { CallPool(state, ready, true); });
   Register("Pool/call_noop_fresh_2_threads",
            [=](benchmark::State& state) { CallPoolOnThreads(state, ready, true); });
+  Register("Snapshot/restore_memory", [=](benchmark::State& state) {
+    RestoreMemory(state, ready);
+  })->UseManualTime();
+  Register("Snapshot/restore_file", [=](benchmark::State& state) {
+    RestoreFile(state, ready);
+  })->UseManualTime();
   Register("Clone/make_and_free", [=](benchmark::State& state) { MakeClone(state, ready); });
   RegisterPrograms(provider);
 }

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -140,14 +141,11 @@ Calls CallInSession(Session& session, const RunFlags& flags, std::string_view ar
 }
 
 /// The same from as many threads as there are instances.
-absl::StatusOr<Calls> CallInPool(std::unique_ptr<Session> session, const RunFlags& flags,
+absl::StatusOr<Calls> CallInPool(Snapshot snapshot, const RunFlags& flags,
                                  std::string_view argument) {
-  auto snapshot = session->TakeSnapshot();
-  if (!snapshot.ok()) return snapshot.status();
-  session.reset();
   const std::uint64_t threads = std::min(flags.pool, flags.repeat);
   const auto pool =
-      Pool::Create(*std::move(snapshot),
+      Pool::Create(std::move(snapshot),
                    {.min_ready = static_cast<std::size_t>(threads), .max_instances = flags.pool});
   if (!pool.ok()) return pool.status();
   std::vector<Calls> parts(static_cast<std::size_t>(threads));
@@ -173,6 +171,63 @@ absl::StatusOr<Calls> CallInPool(std::unique_ptr<Session> session, const RunFlag
   }
   all.lost = (*pool)->stats().replaced > 0;
   return all;
+}
+
+/// What the calls are made in: one program, or a snapshot of it for a pool.
+struct Started {
+  std::unique_ptr<Session> session;
+  std::optional<Snapshot> snapshot;
+};
+
+/// The program from the file of --snapshot. Empty where it has to be started: there is no file, or
+/// one of something else, which is then replaced. Errors: a file that is no snapshot at all, which
+/// is nobody's to replace.
+absl::StatusOr<std::optional<Snapshot>> LoadSnapshot(const Prepared& prepared,
+                                                     const RunOptions& options,
+                                                     const std::string& path) {
+  auto loaded = Snapshot::Load(prepared.provider, prepared.program, options, path);
+  if (loaded.ok()) {
+    absl::FPrintF(stderr, "waxvm: begins with the snapshot %s\n", path);
+    return std::optional(*std::move(loaded));
+  }
+  const absl::Status& status = loaded.status();
+  const bool replaces = absl::IsDataLoss(status) || absl::IsFailedPrecondition(status);
+  if (!replaces && !absl::IsNotFound(status)) return status;
+  if (replaces)
+    absl::FPrintF(stderr, "waxvm: %s; starts the program\n", std::string(status.message()));
+  return std::optional<Snapshot>();
+}
+
+absl::StatusOr<Started> Start(const Prepared& prepared, const RunOptions& options,
+                              const RunFlags& flags) {
+  Started started;
+  const std::string& path = flags.snapshot_path;
+  if (!path.empty()) {
+    auto loaded = LoadSnapshot(prepared, options, path);
+    if (!loaded.ok()) return loaded.status();
+    started.snapshot = *std::move(loaded);
+  }
+  if (!started.snapshot) {
+    auto session = Session::Start(prepared.provider, prepared.program, options);
+    if (!session.ok()) return session.status();
+    started.session = *std::move(session);
+    if (path.empty() && flags.pool == 0) return started;
+    auto taken = started.session->TakeSnapshot();
+    if (!taken.ok()) return taken.status();
+    if (!path.empty()) {
+      if (absl::Status saved = taken->Save(path); !saved.ok()) return saved;
+      absl::FPrintF(stderr, "waxvm: made the snapshot %s\n", path);
+    }
+    started.snapshot = *std::move(taken);
+  }
+  if (flags.pool > 0) {
+    started.session.reset();
+  } else if (started.session == nullptr) {
+    auto clone = started.snapshot->Clone();
+    if (!clone.ok()) return clone.status();
+    started.session = *std::move(clone);
+  }
+  return started;
 }
 
 absl::Status PrintResult(const std::string& result, OutputPassThrough& output) {
@@ -204,12 +259,12 @@ int CallCommand(std::span<const std::string_view> arguments) {
   StopOnSignal signals;
   OutputPassThrough output(signals.source(), std::nullopt);
   std::mutex output_turn;
-  auto session = Session::Start(prepared.provider, prepared.program,
-                                ToOptions(*flags, signals, output, output_turn));
-  if (!session.ok())
-    return Fail(ExitCodeForStart(session.status(), prepared, signals), session.status());
-  absl::StatusOr<Calls> calls = flags->pool > 0 ? CallInPool(*std::move(session), *flags, argument)
-                                                : CallInSession(**session, *flags, argument);
+  auto started = Start(prepared, ToOptions(*flags, signals, output, output_turn), *flags);
+  if (!started.ok())
+    return Fail(ExitCodeForStart(started.status(), prepared, signals), started.status());
+  absl::StatusOr<Calls> calls = flags->pool > 0
+                                    ? CallInPool(*std::move(started->snapshot), *flags, argument)
+                                    : CallInSession(*started->session, *flags, argument);
   if (!calls.ok())
     return Fail(absl::IsFailedPrecondition(calls.status()) ? kExitCannotRun : kExitFailed,
                 calls.status());

@@ -127,6 +127,15 @@ const std::array kFlags = {
            if (*count == 0 || *count > 1000) return Refuse("there are 1 to 1000 instances");
            return f.pool = *count, absl::OkStatus();
          }},
+    Flag{"snapshot", "FILE",
+         "begin with the ready program in FILE; where it is\n"
+         "                                    not there, or of something else, make it",
+         false,
+         [](RunFlags& f, std::string_view v) {
+           if (v.empty()) return Refuse("a file name is missing");
+           return f.snapshot_path = v, absl::OkStatus();
+         },
+         Of::kCall},
 };
 
 bool Has(Of command, const Flag& flag) { return flag.of == Of::kBoth || flag.of == command; }

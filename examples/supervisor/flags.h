@@ -35,6 +35,7 @@ struct RunFlags {
   std::vector<std::string> arguments;  ///< after argv[0]; for call: the function and its argument
   std::uint64_t repeat = 1;            ///< calls, or runs
   std::uint64_t pool = 0;              ///< its instances; 0: none
+  std::string snapshot_path;           ///< for call; empty: none
   bool help = false;
 };
 

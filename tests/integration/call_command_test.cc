@@ -83,6 +83,33 @@ TEST_P(CallCommand, ProgramsThatDoNotSurviveAre2) {
   EXPECT_EQ(Call({}, {"exit"}).exit_code, 2);
 }
 
+TEST_P(CallCommand, BeginsWithASnapshotFile) {
+  const std::string path = "/tmp/waxvm-call-" + std::to_string(::getpid()) + ".snapshot";
+  ::unlink(path.c_str());
+  const Completed first = Call({"--snapshot=" + path}, {"add", "20 22"});
+  if (std::string(GetParam()) != "microvm") {
+    EXPECT_EQ(first.exit_code, 125);
+    EXPECT_TRUE(Contains(first.error, "no snapshot files")) << first.error;
+    return;
+  }
+  EXPECT_EQ(first.exit_code, 0) << first.error;
+  EXPECT_EQ(first.output, "42");
+  EXPECT_TRUE(Contains(first.error, "made the snapshot " + path)) << first.error;
+  const Completed second = Call({"--snapshot=" + path}, {"add", "1 2"});
+  EXPECT_EQ(second.output, "3");
+  EXPECT_TRUE(Contains(second.error, "begins with the snapshot " + path)) << second.error;
+  EXPECT_EQ(Call({"--snapshot=" + path, "--pool=2", "--repeat=4"}, {"add", "2 2"}).output, "4");
+  const Completed other = Call({"--snapshot=" + path, "--memory=64M"}, {"add", "3 3"});
+  EXPECT_EQ(other.output, "6");
+  EXPECT_TRUE(Contains(other.error, "made from something else") &&
+              Contains(other.error, "made the snapshot"))
+      << other.error;
+  ::unlink(path.c_str());
+  const Completed foreign = Call({"--snapshot=" WAXVM_COMMAND}, {"add", "3 3"});
+  EXPECT_EQ(foreign.exit_code, 125);
+  EXPECT_TRUE(Contains(foreign.error, "not a snapshot")) << foreign.error;
+}
+
 TEST_P(CallCommand, OutputOfTheProgramGoesToStandardError) {
   const Completed run = Call({"--repeat=2"}, {"write_output", "line"});
   EXPECT_EQ(run.exit_code, 0);
