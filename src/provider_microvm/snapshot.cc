@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "src/base/deadline.h"
 #include "src/base/status.h"
 #include "src/base/strings.h"
 #include "src/provider_microvm/instance.h"
@@ -92,7 +93,7 @@ absl::Status MicroVmInstance::RestartLimits(const CallLimits& limits) {
   if (finished_ || !process_->pending_host_call())
     return FailedPrecondition("limits are restarted while a host call waits for its answer");
   deadline_.reset();
-  if (limits.wall_time) deadline_ = vmm::Kick::Clock::now() + *limits.wall_time;
+  if (limits.wall_time) deadline_ = After(vmm::Kick::Clock::now(), *limits.wall_time);
   cpu_limit_ = limits.cpu_time;
   cpu_limit_from_ = cpu_before_;
   return absl::OkStatus();
