@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
+#include "src/base/deadline.h"
 #include "src/base/status.h"
 #include "src/linux_abi/fixed_answers.h"
 #include "src/linux_abi/registers.h"
@@ -100,7 +101,7 @@ absl::StatusOr<Event> MicroVmInstance::Resume() {
   if (process_->pending_host_call())
     return absl::FailedPreconditionError("the pending host call has not been answered");
   if (!std::exchange(started_, true) && spec_.limits.wall_time)
-    deadline_ = vmm::Kick::Clock::now() + *spec_.limits.wall_time;
+    deadline_ = After(vmm::Kick::Clock::now(), *spec_.limits.wall_time);
   std::optional<nanoseconds> cpu_left;
   if (cpu_limit_) cpu_left = *cpu_limit_ - (cpu_before_ - cpu_limit_from_);
 

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "src/base/deadline.h"
 #include "src/base/status.h"
 #include "src/base/strings.h"
 #include "src/provider_microvm/instance.h"
@@ -102,7 +103,7 @@ absl::Status MicroVmInstance::RestartLimits(const CallLimits& limits) {
                         ToStd(host_->traits.fuel.message())));
   fuel_.Restart(limits.fuel);
   deadline_.reset();
-  if (limits.wall_time) deadline_ = vmm::Kick::Clock::now() + *limits.wall_time;
+  if (limits.wall_time) deadline_ = After(vmm::Kick::Clock::now(), *limits.wall_time);
   cpu_limit_ = limits.cpu_time;
   cpu_limit_from_ = cpu_before_;
   return absl::OkStatus();

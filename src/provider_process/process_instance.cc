@@ -15,6 +15,7 @@
 #include <string>
 #include <utility>
 
+#include "src/base/deadline.h"
 #include "src/base/status.h"
 #include "src/image/program_rep.h"
 #include "src/provider_process/setup_error.h"
@@ -153,7 +154,7 @@ absl::StatusOr<ProcessInstance::Ready> ProcessInstance::Poll() {
   watched[kRefusal] = {refusals_.fd(), POLLIN, 0};
 
   auto until = Clock::time_point::max();
-  if (limits_.wall_time) until = started_ + *limits_.wall_time;
+  if (limits_.wall_time) until = After(started_, *limits_.wall_time);
   if (limits_.cpu_time || limits_.memory_bytes) until = std::min(until, next_sample_);
   timespec wait{};
   const bool forever = until == Clock::time_point::max();

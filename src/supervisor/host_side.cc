@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/supervisor/host_side.h"
 
+#include "src/base/deadline.h"
 #include "src/base/status.h"
 #include "src/supervisor/call_format.h"
 #include "src/supervisor/spec.h"
@@ -28,12 +29,6 @@ class CallContext final : public HostCallContext {
   const std::optional<Clock::time_point> deadline_;
 };
 
-/// The time `limit` after now, or the last there is.
-Clock::time_point After(std::chrono::nanoseconds limit) {
-  const auto now = Clock::now();
-  return limit < Clock::time_point::max() - now ? now + limit : Clock::time_point::max();
-}
-
 }  // namespace
 
 HostSide::HostSide(const GrantSet& grants, const Authorizer& authorizer, const RunOptions& options,
@@ -51,7 +46,7 @@ void HostSide::Surround(InstanceSpec& spec) {
 
 void HostSide::StartClock(std::optional<std::chrono::nanoseconds> limit) {
   deadline_.reset();
-  if (limit) deadline_ = After(*limit);
+  if (limit) deadline_ = After(Clock::now(), *limit);
 }
 
 absl::Status HostSide::Write(Stream stream, std::string_view data) {

@@ -176,6 +176,41 @@ TEST_F(BadCalls, ExceptionsOfHostFunctions) {
   EXPECT_EQ(pool->stats().replaced, 0u);
 }
 
+TEST_F(BadCalls, LimitsAndStopsOfACallAroundAnother) {
+  const auto inner = Start();
+  ASSERT_TRUE(inner);
+  const auto spin_inside = [&](const HostCallContext&, std::string_view) -> Reply {
+    const auto clone = inner->TakeSnapshot()->Clone();
+    return (*clone)->Call("spin", "", {.limits = {.wall_time = 200ms}}).status();
+  };
+  for (const bool by_limit : {true, false}) {
+    const auto outer = Start({Function("inside", spin_inside)});
+    ASSERT_TRUE(outer);
+    // What is inside ends first, by its own limit; what is around it notices its own.
+    std::stop_source stop;
+    std::jthread later([&] {
+      std::this_thread::sleep_for(50ms);
+      if (!by_limit) stop.request_stop();
+    });
+    CallOptions options = {.stop = stop.get_token()};
+    if (by_limit) options.limits.wall_time = 100ms;
+    const auto start = std::chrono::steady_clock::now();
+    const absl::Status ended = outer->Call("call_host", "inside", options).status();
+    EXPECT_EQ(ended.code(),
+              by_limit ? absl::StatusCode::kDeadlineExceeded : absl::StatusCode::kCancelled)
+        << ended;
+    EXPECT_LT(std::chrono::steady_clock::now() - start, 5s);
+  }
+  // One whose limit is met inside goes on outside.
+  const auto outer = Start({Function("inside", spin_inside)});
+  ASSERT_TRUE(outer);
+  for (int i = 0; i < 3; ++i) {
+    const absl::Status inside = outer->Call("call_host", "inside").status();
+    EXPECT_TRUE(absl::IsDeadlineExceeded(inside)) << inside;
+    EXPECT_TRUE(outer->health().ok());
+  }
+}
+
 void OnAlarm(int) {}
 
 TEST_F(BadCalls, SignalsOfTheEmbedderMeanwhile) {

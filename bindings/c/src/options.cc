@@ -29,6 +29,11 @@ absl::Status SetStrings(const char* name, const char* const* from, std::size_t c
   if (count != 0 && from == nullptr)
     return absl::InvalidArgumentError(
         absl::StrFormat("options.%s is NULL but its count is %d", name, count));
+  // No program could be given as many, and a count that is none must not walk the caller's memory.
+  constexpr std::size_t kMostStrings = std::size_t{1} << 20;
+  if (count > kMostStrings)
+    return absl::InvalidArgumentError(
+        absl::StrFormat("options.%s has %d strings, at most %d", name, count, kMostStrings));
   for (std::size_t i = 0; i < count; ++i) {
     if (from[i] == nullptr)
       return absl::InvalidArgumentError(absl::StrFormat("options.%s[%d] is NULL", name, i));

@@ -12,6 +12,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <stdexcept>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -123,6 +124,8 @@ waxvm_status Guard(waxvm_error* error, Body&& body) noexcept {
     return Finish(std::forward<Body>(body)(), error);
   } catch (const std::bad_alloc&) {
     return Finish(absl::ResourceExhaustedError("out of memory"), error);
+  } catch (const std::length_error&) {
+    return Finish(absl::ResourceExhaustedError("a length is larger than memory"), error);
   } catch (const std::exception& e) {
     return Finish(absl::InternalError(e.what()), error);
   } catch (...) {

@@ -54,10 +54,13 @@ static void test_null(waxvm_supervisor* host) {
   CHECK(waxvm_result_error_output(NULL, NULL) == NULL && waxvm_result_report_json(NULL) == NULL);
 }
 
+static int last_outcome;
+
 static waxvm_status run_with(waxvm_supervisor* host, const waxvm_run_options* options,
                              waxvm_error* error) {
   waxvm_result* result = NULL;
   const waxvm_status code = waxvm_run_file(host, guest("true_musl"), options, &result, error);
+  last_outcome = waxvm_result_outcome(result);
   CHECK((code == WAXVM_OK) == (result != NULL));
   waxvm_result_close(result);
   return code;
@@ -108,9 +111,18 @@ static void test_bad_options(waxvm_supervisor* host) {
   options.arguments = hole;
   CHECK(run_with(host, &options, &error) == WAXVM_INVALID_ARGUMENT);
   CHECK(strstr(error.message, "arguments[1]") != NULL);
+  options.argument_count = SIZE_MAX;
+  CHECK(run_with(host, &options, &error) == WAXVM_INVALID_ARGUMENT);
   options = (waxvm_run_options)WAXVM_RUN_OPTIONS_INIT;
   options.input_bytes = 1;
   CHECK(run_with(host, &options, &error) == WAXVM_INVALID_ARGUMENT);
+  options.input = "x";
+  options.input_bytes = SIZE_MAX;
+  CHECK(run_with(host, &options, &error) == WAXVM_RESOURCE_EXHAUSTED);
+  /* As long as can be said is no limit that is met at once. */
+  options = (waxvm_run_options)WAXVM_RUN_OPTIONS_INIT;
+  options.wall_time_ns = options.cpu_time_ns = INT64_MAX;
+  CHECK(run_with(host, &options, &error) == WAXVM_OK && last_outcome == WAXVM_OUTCOME_EXITED);
   options = (waxvm_run_options)WAXVM_RUN_OPTIONS_INIT;
   options.wall_time_ns = WAXVM_LIMIT_ZERO;
   CHECK(run_with(host, &options, &error) == WAXVM_INVALID_ARGUMENT);

@@ -107,6 +107,8 @@ static void test_calls(waxvm_supervisor* host) {
   options = (waxvm_call_options)WAXVM_CALL_OPTIONS_INIT;
   options.wall_time_ns = WAXVM_LIMIT_ZERO;
   CHECK(call(session, "noop", "", &options) == WAXVM_INVALID_ARGUMENT && contains("wall"));
+  options.wall_time_ns = options.cpu_time_ns = INT64_MAX;
+  CHECK(call(session, "noop", "", &options) == WAXVM_OK);
   CHECK(waxvm_session_health(session, &error) == WAXVM_OK);
 
   CHECK(waxvm_session_call(session, "write_output", "said", 4, NULL, &bytes, &error) == WAXVM_OK);
