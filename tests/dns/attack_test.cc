@@ -81,7 +81,9 @@ class DnsAttack : public testing::Test {
     ExpectAnswers();
     EXPECT_LE(server_->stats().buffer_bytes, std::size_t{2} << 20);
     EXPECT_LE(server_->stats().connections, 200u);
-    if (!kWatched) EXPECT_LT(ResidentBytes(), resident_before_ + (std::size_t{64} << 20));
+    if (!kWatched) {
+      EXPECT_LT(ResidentBytes(), resident_before_ + (std::size_t{64} << 20));
+    }
   }
 
   UniqueFd Connect(int type, int wait_ms = 5000) const {
