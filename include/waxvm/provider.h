@@ -168,6 +168,11 @@ class Instance {
   /// Empty where it cannot be told. Costs time for what there is.
   virtual std::optional<InstanceMemory> memory() const;
 
+  /// Makes the first Resume of a clone faster by what can be done in advance, from any thread; it
+  /// takes memory, also of the kernel's, until the instance is gone. Nothing of the program runs.
+  /// Does nothing where there is nothing to do. Errors: the instance can only be destroyed.
+  virtual absl::Status Prepare();
+
   /// Replaces the limits of time and fuel: they are counted from now, and an empty one is none.
   /// While a host call is pending. Errors: kFailedPrecondition when none is; kUnimplemented where
   /// the provider cannot, if a limit is set.

@@ -13,6 +13,8 @@ absl::Status NoSnapshots() { return absl::UnimplementedError("this provider has 
 
 std::optional<InstanceMemory> Instance::memory() const { return std::nullopt; }
 
+absl::Status Instance::Prepare() { return absl::OkStatus(); }
+
 absl::Status Instance::RestartLimits(const CallLimits& limits) {
   if (!limits.wall_time && !limits.cpu_time && !limits.fuel) return absl::OkStatus();
   return absl::UnimplementedError("this provider cannot limit a single call");

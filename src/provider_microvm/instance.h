@@ -56,6 +56,7 @@ class MicroVmInstance final : public Instance, private linux_abi::Host {
   void Stop() override;
   Usage usage() const override;
   std::optional<InstanceMemory> memory() const override;
+  absl::Status Prepare() override;
   absl::Status RestartLimits(const CallLimits& limits) override;
   absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> TakeSnapshot() override;
   absl::Status Reset() override;

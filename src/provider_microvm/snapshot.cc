@@ -88,6 +88,11 @@ absl::Status MicroVmInstance::PutBack() {
   return absl::OkStatus();
 }
 
+absl::Status MicroVmInstance::Prepare() {
+  if (start_ != nullptr) return awaits_run_ ? machine_->Prepare(start_->machine()) : absl::OkStatus();
+  return snapshot_ != nullptr ? machine_->Prepare(snapshot_->machine()) : absl::OkStatus();
+}
+
 std::optional<InstanceMemory> MicroVmInstance::memory() const {
   const absl::StatusOr<vmm::MemoryUse> use = machine_->memory().Use();
   if (!use.ok()) return std::nullopt;

@@ -84,7 +84,6 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> GuestMemory::CreateFrom(
   self.free_small_ = image->free_small;
   self.free_large_ = image->free_large;
   self.image_ = std::move(image);
-  self.CopyLearned();
   return result;
 }
 
@@ -103,6 +102,7 @@ void GuestMemory::Teach() {
 }
 
 void GuestMemory::CopyLearned() {
+  if (image_ == nullptr) return;
   // Kernels before 5.14 do not know it; the pages are then copied as they are written to.
   for (const FrameRun& run : image_->learned->Get())
     ::madvise(At(run.start), run.bytes, MADV_POPULATE_WRITE);

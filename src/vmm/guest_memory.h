@@ -54,9 +54,10 @@ class GuestMemory {
   /// fault of the thread that uses it (HostTraits::faults_tell). Errors: kInternal; the contents
   /// are then undefined.
   absl::StatusOr<bool> Restore(std::span<const GuestPhysical> tables, bool faults_tell);
-  /// Tells the image what its memory has written to, where nobody has told it yet: those made from
-  /// now on have that copied in advance.
+  /// Tells the image what its memory has written to, where nobody has told it yet.
   void Teach();
+  /// Has the host copy now what others have written to.
+  void CopyLearned();
   /// End of the frames that the image has; 0 without one.
   std::uint64_t image_end() const { return image_ != nullptr ? image_->bytes : 0; }
 
@@ -117,8 +118,6 @@ class GuestMemory {
   static absl::StatusOr<std::unique_ptr<GuestMemory>> Reserve(const kvm::Vm& vm,
                                                               MemoryAccount& account);
   bool AddSlot(std::uint64_t bytes);
-  /// Has the host copy now what others were taught.
-  void CopyLearned();
   /// Brings own_ up to date.
   absl::Status FindOwn(bool faults_tell);
   /// Copies the image over what is the memory's own there, or gives it back.

@@ -234,11 +234,19 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::CreateFrom(const kvm::System& 
   machine->stack_frame_ = image.stack_frame;
   machine->vdso_data_frame_ = image.vdso_data_frame;
   WAXVM_RETURN_IF_ERROR(machine->SetUpVcpu(image.options));
-  machine->WarmUp(image);
   machine->LoadImageState(image);
   if (!machine->PayExtended()) return Internal("KVM refuses the vector registers of the snapshot");
   machine->can_load_inside_ = machine->HasExtendedPage(image);
   return machine;
+}
+
+absl::Status Machine::Prepare(const MachineImage& image) {
+  if (exits_ != 0) return absl::OkStatus();
+  memory_->CopyLearned();
+  WarmUp(image);
+  LoadImageState(image);
+  return PayExtended() ? absl::OkStatus()
+                       : Internal("KVM refuses the vector registers of the snapshot");
 }
 
 absl::StatusOr<std::shared_ptr<const MachineImage>> Machine::TakeImage() {

@@ -178,6 +178,10 @@ class Machine {
   /// The machine as it is; AtUserMode() must hold. The vDSO has no clock in it.
   /// Errors: kFailedPrecondition, kResourceExhausted, kInternal.
   absl::StatusOr<std::shared_ptr<const MachineImage>> TakeImage();
+  /// For a machine of CreateFrom(`image`): what its first run would have to make is made now, and
+  /// takes the kernel's memory until the machine is destroyed. Errors: the machine can only be
+  /// destroyed.
+  absl::Status Prepare(const MachineImage& image);
   /// Undoes everything since CreateFrom(`image`), which outlives the machine. Errors: the machine
   /// can only be destroyed.
   absl::Status Restore(const MachineImage& image);
