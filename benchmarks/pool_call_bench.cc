@@ -93,12 +93,13 @@ void CallAndReset(benchmark::State& state, const Ready& ready, int pages) {
 }
 
 /// The first call of a clone that has never run. Making and freeing it is not in the time.
-void FirstCall(benchmark::State& state, const Ready& ready) {
+void FirstCall(benchmark::State& state, const Ready& ready, bool prepared) {
   const auto snapshot = ready.Take();
   if (!snapshot.ok()) return Skip(state, snapshot.status());
   for (auto _ : state) {
     const auto clone = snapshot->Clone();
     if (!clone.ok()) return Skip(state, clone.status());
+    if (prepared && !(*clone)->Prepare().ok()) return Skip(state, (*clone)->health());
     const auto start = Clock::now();
     if (auto result = (*clone)->Call("noop", ""); !result.ok()) return Skip(state, result.status());
     state.SetIterationTime(std::chrono::duration<double>(Clock::now() - start).count());
@@ -210,7 +211,10 @@ void RegisterAll(const std::shared_ptr<Provider>& provider) {
     Register(absl::StrFormat("Reset/after_%d_dirty_pages", pages),
              [=](benchmark::State& state) { CallAndReset(state, ready, pages); });
   Register("Clone/first_call", [=](benchmark::State& state) {
-    FirstCall(state, ready);
+    FirstCall(state, ready, /*prepared=*/true);
+  })->UseManualTime();
+  Register("Clone/first_call_unprepared", [=](benchmark::State& state) {
+    FirstCall(state, ready, /*prepared=*/false);
   })->UseManualTime();
   Register("KvmFloor/ring3_exit_2_threads", FloorExitOnThreads);
   Register("Pool/call_noop",

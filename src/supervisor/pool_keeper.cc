@@ -13,6 +13,7 @@ namespace waxvm {
 absl::Status Pool::State::Start() {
   for (std::size_t i = 0; i < options_.min_ready; ++i) {
     WAXVM_ASSIGN_OR_RETURN(std::unique_ptr<Session> clone, snapshot_.Clone());
+    WAXVM_RETURN_IF_ERROR(clone->Prepare());
     const MutexLock lock(mutex_);
     ++alive_;
     ++created_;
@@ -133,6 +134,9 @@ void Pool::State::MakeReady() {
     ++alive_;
   }
   absl::StatusOr<std::unique_ptr<Session>> clone = snapshot_.Clone();
+  if (clone.ok()) {
+    if (absl::Status prepared = (*clone)->Prepare(); !prepared.ok()) clone = std::move(prepared);
+  }
   const MutexLock lock(mutex_);
   if (!clone.ok()) {
     (void)GiveUp(clone.status());

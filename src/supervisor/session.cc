@@ -250,6 +250,13 @@ absl::StatusOr<std::string> Session::Call(std::string_view function, std::string
   return state_->Call(function, arguments, options);
 }
 
+absl::Status Session::Prepare() {
+  // Where it was used already there is nothing to prepare, and it may be another thread's.
+  if (state_->owner.load() != std::thread::id() || !state_->instance) return absl::OkStatus();
+  const absl::Status done = state_->instance->Prepare();
+  return done.ok() ? done : state_->Poison(done);
+}
+
 void Session::Stop() {
   if (!state_->origin->fork_guard.InChild()) state_->control.Stop();
 }
