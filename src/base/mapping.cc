@@ -35,14 +35,8 @@ absl::StatusOr<Mapping> Mapping::Map(std::size_t size, int protection, int flags
 absl::StatusOr<Mapping> Mapping::Reserve(std::size_t size, std::size_t alignment) {
   const std::size_t slack = size + alignment;
   if (slack < size) return InvalidArgument("cannot reserve %d bytes of memory", size);
-  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-  {
-    // Linux 6.7 and later align large mappings by themselves. Trimming costs a call of every virtual
-    // machine's notifier in the process, for each end.
-    WAXVM_ASSIGN_OR_RETURN(Mapping exact, Map(size, PROT_READ | PROT_WRITE, kFlags));
-    if (reinterpret_cast<std::uintptr_t>(exact.data_) % alignment == 0) return exact;
-  }
-  WAXVM_ASSIGN_OR_RETURN(Mapping whole, Map(slack, PROT_READ | PROT_WRITE, kFlags));
+  WAXVM_ASSIGN_OR_RETURN(Mapping whole, Map(slack, PROT_READ | PROT_WRITE,
+                                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE));
   const auto start = reinterpret_cast<std::uintptr_t>(whole.data_);
   const std::size_t head = (alignment - start % alignment) % alignment;
   const std::size_t tail = slack - head - size;
