@@ -25,7 +25,10 @@
  *   unless their field says so.
  * - Functions and structures are only ever added to. A structure starts with its size, set by its
  *   INIT macro, and grows at its end; a field that an older library does not know must be 0.
- * - A callback must return: it must not throw or longjmp past the library.
+ * - A callback must return: it must not throw, longjmp or end its thread past the library, and a
+ *   thread must not be cancelled inside of it.
+ * - In a forked child process sessions and pools of the parent can be closed, which frees nothing;
+ *   every call gives WAXVM_FAILED_PRECONDITION. What the child opens itself works.
  */
 #ifndef WAXVM_C_H_
 #define WAXVM_C_H_
