@@ -110,6 +110,19 @@ WAXVM_API waxvm_status waxvm_session_snapshot(waxvm_session* session, waxvm_snap
  * threads of all clones at once. */
 WAXVM_API waxvm_status waxvm_snapshot_clone(const waxvm_snapshot* snapshot, waxvm_session** session,
                                             waxvm_error* error);
+/* Puts it into the file at `path`, in the place of what is there, or leaves that as it was, also
+ * where the process is killed meanwhile. The file holds the program's memory, secrets included, and
+ * only its owner can read it. WAXVM_UNIMPLEMENTED where the provider has no such files. Blocks. */
+WAXVM_API waxvm_status waxvm_snapshot_save(const waxvm_snapshot* snapshot, const char* path,
+                                           waxvm_error* error);
+/* What waxvm_snapshot_save has put there, of the same program, with the grants and limits that
+ * `options` give now. WAXVM_NOT_FOUND; WAXVM_INVALID_ARGUMENT for what is no snapshot;
+ * WAXVM_DATA_LOSS for one that is damaged; WAXVM_FAILED_PRECONDITION for another version,
+ * processor, program, grant or limit. Blocks. */
+WAXVM_API waxvm_status waxvm_snapshot_load(waxvm_supervisor* supervisor,
+                                           const waxvm_program* program,
+                                           const waxvm_run_options* options, const char* path,
+                                           waxvm_snapshot** snapshot, waxvm_error* error);
 WAXVM_API uint64_t waxvm_snapshot_memory_bytes(const waxvm_snapshot* snapshot);
 WAXVM_API void waxvm_snapshot_close(waxvm_snapshot* snapshot);
 

@@ -14,22 +14,45 @@ constexpr std::size_t kFirstCallOptionsSize = 32;
 static_assert(sizeof(waxvm_call_options) == kFirstCallOptionsSize && sizeof(waxvm_memory) == 24);
 static_assert(WAXVM_MOST_CALL_BYTES == kMaxCallBytes);
 
-absl::Status Start(waxvm_supervisor& host, const Program& program, const waxvm_run_options* options,
-                   waxvm_session** session) {
+/// Options, and what ends everything that begins with them.
+struct Beginning {
+  RunOptions options;
+  std::shared_ptr<const JoinedStop> stop;
+};
+
+absl::StatusOr<Beginning> Begin(waxvm_supervisor& host, const waxvm_run_options* options) {
   const auto from = CopyRunOptions(options);
   if (!from.ok()) return from.status();
   auto run_options = ToRunOptions(*from);
   if (!run_options.ok()) return run_options.status();
   if (host.stop.stop_requested()) return absl::CancelledError("the supervisor was stopped");
-  auto made = std::make_unique<waxvm_session>();
   const std::stop_token own =
       from->stop != nullptr ? from->stop->source.get_token() : std::stop_token();
-  made->stop = std::make_shared<const JoinedStop>(host.stop.get_token(), own);
-  run_options->stop = made->stop->token();
-  auto started = Session::Start(host.provider, program, *run_options);
+  auto stop = std::make_shared<const JoinedStop>(host.stop.get_token(), own);
+  run_options->stop = stop->token();
+  return Beginning{*std::move(run_options), std::move(stop)};
+}
+
+absl::Status Start(waxvm_supervisor& host, const Program& program, const waxvm_run_options* options,
+                   waxvm_session** session) {
+  auto beginning = Begin(host, options);
+  if (!beginning.ok()) return beginning.status();
+  auto made = std::make_unique<waxvm_session>();
+  auto started = Session::Start(host.provider, program, beginning->options);
   if (!started.ok()) return started.status();
+  made->stop = std::move(beginning->stop);
   made->session = *std::move(started);
   *session = made.release();
+  return absl::OkStatus();
+}
+
+absl::Status Load(waxvm_supervisor& host, const Program& program, const waxvm_run_options* options,
+                  const char* path, waxvm_snapshot** snapshot) {
+  auto beginning = Begin(host, options);
+  if (!beginning.ok()) return beginning.status();
+  auto loaded = Snapshot::Load(host.provider, program, beginning->options, path);
+  if (!loaded.ok()) return loaded.status();
+  *snapshot = new waxvm_snapshot{std::move(beginning->stop), *std::move(loaded)};
   return absl::OkStatus();
 }
 
@@ -178,6 +201,28 @@ waxvm_status waxvm_snapshot_clone(const waxvm_snapshot* snapshot, waxvm_session*
     made->session = *std::move(clone);
     *session = made.release();
     return absl::OkStatus();
+  });
+}
+
+waxvm_status waxvm_snapshot_save(const waxvm_snapshot* snapshot, const char* path,
+                                 waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(snapshot);
+    WAXVM_C_REQUIRE(path);
+    return snapshot->snapshot.Save(path);
+  });
+}
+
+waxvm_status waxvm_snapshot_load(waxvm_supervisor* supervisor, const waxvm_program* program,
+                                 const waxvm_run_options* options, const char* path,
+                                 waxvm_snapshot** snapshot, waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(snapshot);
+    *snapshot = nullptr;
+    WAXVM_C_REQUIRE(supervisor);
+    WAXVM_C_REQUIRE(program);
+    WAXVM_C_REQUIRE(path);
+    return waxvm::c::Load(*supervisor, program->program, options, path, snapshot);
   });
 }
 

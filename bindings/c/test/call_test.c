@@ -2,8 +2,10 @@
 /* call_test PROVIDER: sessions, snapshots and pools of the C ABI used well and badly, from C. */
 #include <pthread.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "waxvm_c_pool.h"
@@ -341,6 +343,34 @@ static void test_pool(const waxvm_snapshot* snapshot) {
   waxvm_pool_close(pool);
 }
 
+/* A snapshot goes into a file and comes back, for the same program with the same options alone. */
+static void test_snapshot_files(waxvm_supervisor* host, const waxvm_snapshot* snapshot) {
+  char path[] = "/tmp/waxvm-c-snapshot-XXXXXX";
+  waxvm_program* program = NULL;
+  waxvm_snapshot* loaded = (waxvm_snapshot*)&error;
+  waxvm_session* clone = NULL;
+  waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
+  const int file = mkstemp(path);
+  CHECK(file >= 0 && close(file) == 0);
+  CHECK(waxvm_program_open_file(guest("call_functions_musl"), &program, &error) == WAXVM_OK);
+  CHECK(waxvm_snapshot_load(host, program, NULL, path, &loaded, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(loaded == NULL && contains(path));
+  CHECK(waxvm_snapshot_save(snapshot, path, &error) == WAXVM_OK);
+  CHECK(waxvm_snapshot_load(host, program, NULL, path, &loaded, &error) == WAXVM_OK);
+  CHECK(waxvm_snapshot_clone(loaded, &clone, &error) == WAXVM_OK);
+  expect_result(clone, "counter", "", "2");
+  waxvm_session_close(clone);
+  waxvm_snapshot_close(loaded);
+  options.memory_bytes = 32u << 20;
+  CHECK(waxvm_snapshot_load(host, program, &options, path, &loaded, &error) ==
+        WAXVM_FAILED_PRECONDITION);
+  CHECK(waxvm_snapshot_save(snapshot, "/nowhere/file", &error) == WAXVM_NOT_FOUND);
+  CHECK(waxvm_snapshot_save(NULL, path, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(unlink(path) == 0);
+  CHECK(waxvm_snapshot_load(host, program, NULL, path, &loaded, &error) == WAXVM_NOT_FOUND);
+  waxvm_program_close(program);
+}
+
 static void test_snapshots(waxvm_supervisor* host) {
   waxvm_snapshot* snapshot = NULL;
   waxvm_session* clone = NULL;
@@ -361,6 +391,7 @@ static void test_snapshots(waxvm_supervisor* host) {
   waxvm_memory memory = WAXVM_MEMORY_INIT;
   CHECK(waxvm_session_memory(clone, &memory, &error) == WAXVM_OK);
   CHECK(memory.resident_bytes >= memory.private_bytes && memory.private_bytes > 0);
+  test_snapshot_files(host, snapshot);
   waxvm_snapshot_close(snapshot);
   expect_result(clone, "counter", "", "3");
   waxvm_session_close(clone);
