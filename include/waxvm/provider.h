@@ -182,7 +182,7 @@ class Instance {
   /// with the answer to that call. Or, made for_runs and not resumed yet, the program before its
   /// first instruction. Errors: kUnimplemented where the provider has no snapshots;
   /// kFailedPrecondition when no host call is pending, or with the name of what cannot be kept (an
-  /// open file of the host, a second thread).
+  /// open file of the host).
   virtual absl::StatusOr<std::shared_ptr<const InstanceSnapshot>> TakeSnapshot();
 
   /// Puts a clone back to the snapshot it was made from, as long as it has not ended: the host call

@@ -270,11 +270,19 @@ absl::StatusOr<std::shared_ptr<const MicroVmSnapshot>> MicroVmSnapshot::Read(
                          vmm::MachineLoader::Create(std::move(saved), limit));
   std::uint64_t at = header.file_bytes - header.page_bytes;
   std::uint32_t crc = 0;
+  // In pieces that stay in the processor's cache from one step to the next.
+  constexpr std::uint64_t kPieceBytes = std::uint64_t{128} << 10;
+  const auto piece = std::make_unique_for_overwrite<std::byte[]>(kPieceBytes);
   for (const vmm::PageRun& run : loader.saved().runs) {
-    const std::span<std::byte> to = loader.PagesOf(run);
-    WAXVM_RETURN_IF_ERROR(ReadFile(file, at, to));
-    crc = Crc32c(to, crc);
-    at += to.size();
+    for (std::uint64_t done = 0; done < run.pages * kPageBytes;) {
+      const std::span<std::byte> bytes(piece.get(),
+                                       std::min(kPieceBytes, run.pages * kPageBytes - done));
+      WAXVM_RETURN_IF_ERROR(ReadFile(file, at, bytes));
+      crc = Crc32c(bytes, crc);
+      WAXVM_RETURN_IF_ERROR(loader.Put(run.first + done, bytes));
+      at += bytes.size();
+      done += bytes.size();
+    }
   }
   if (crc != header.pages_crc)
     return absl::DataLossError("the snapshot file is damaged: wrong checksum of its pages");

@@ -221,9 +221,23 @@ absl::StatusOr<MachineLoader> MachineLoader::Create(SavedMachine saved, std::uin
   WAXVM_ASSIGN_OR_RETURN(UniqueFd file, NewMemoryFile("waxvm-snapshot", Executable::kNo));
   if (::ftruncate(file.get(), static_cast<off_t>(saved.bytes)) != 0)
     return ErrnoStatus(errno, "memory for a snapshot");
+  // Private, so that it can stay when the file is sealed; nobody writes through it.
   WAXVM_ASSIGN_OR_RETURN(Mapping memory,
-                         Mapping::Map(saved.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get()));
+                         Mapping::Map(saved.bytes, PROT_READ, MAP_PRIVATE, file.get()));
   return MachineLoader(std::move(saved), std::move(file), std::move(memory));
+}
+
+// By a call, not through a mapping, where each page would cost a fault as well.
+absl::Status MachineLoader::Put(std::uint64_t address, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written =
+        ::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(address));
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return ErrnoStatus(written < 0 ? errno : ENOSPC, "memory for a snapshot");
+    address += static_cast<std::uint64_t>(written);
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::shared_ptr<const MachineImage>> MachineLoader::Finish(
@@ -252,17 +266,17 @@ absl::StatusOr<std::shared_ptr<const MachineImage>> MachineLoader::Finish(
   std::memset(image->extended.data() + kHeader, 0, 64);
   std::memcpy(image->extended.data() + kHeader, &present, sizeof present);
 
-  for (std::size_t i = 0; i < walk.system().size(); ++i)
-    Machine::FillSystemPage(walk.system()[i].address, traits, *image,
-                            std::span(memory_.data() + walk.system_frames()[i], kPageBytes));
+  for (std::size_t i = 0; i < walk.system().size(); ++i) {
+    std::array<std::byte, kPageBytes> page;
+    Machine::FillSystemPage(walk.system()[i].address, traits, *image, page);
+    WAXVM_RETURN_IF_ERROR(Put(walk.system_frames()[i], page));
+  }
   image->options.fixed_answers = {};
-  memory_.reset();  // nothing may be able to write when it is sealed
   WAXVM_RETURN_IF_ERROR(SealFile(file_.get()));
   WAXVM_ASSIGN_OR_RETURN(PrivatePages private_pages, PrivatePages::Open());
-  WAXVM_ASSIGN_OR_RETURN(Mapping mapping, Mapping::Map(bytes, PROT_READ, MAP_SHARED, file_.get()));
   image->memory =
       std::make_shared<const MemoryImage>(MemoryImage{.file = std::move(file_),
-                                                      .mapping = std::move(mapping),
+                                                      .mapping = std::move(memory_),
                                                       .bytes = bytes,
                                                       .free_small = std::move(saved_.free_small),
                                                       .free_large = std::move(saved_.free_large),

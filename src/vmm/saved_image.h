@@ -58,10 +58,8 @@ class MachineLoader {
   /// Errors: kDataLoss for what no machine can be, kResourceExhausted.
   static absl::StatusOr<MachineLoader> Create(SavedMachine saved, std::uint64_t limit_bytes);
 
-  /// Where the pages of a run are to be put, before Finish.
-  std::span<std::byte> PagesOf(const PageRun& run) {
-    return std::span(memory_.data() + run.first, run.pages * kPageBytes);
-  }
+  /// Puts bytes of the runs where they belong, before Finish. Errors: as ErrnoStatus.
+  absl::Status Put(std::uint64_t address, std::span<const std::byte> bytes);
   const SavedMachine& saved() const { return saved_; }
 
   /// A page of the program's that the tables map.

@@ -60,10 +60,9 @@ void PlayMachine(std::span<const std::byte> bytes) {
   auto loader = vmm::MachineLoader::Create(std::move(saved), kMemoryBytes);
   if (!loader.ok()) return;
   for (const vmm::PageRun& run : loader->saved().runs) {
-    const std::span<std::byte> to = loader->PagesOf(run);
-    if (pages.size() < to.size()) return;
-    std::memcpy(to.data(), pages.data(), to.size());
-    pages = pages.subspan(to.size());
+    const std::uint64_t run_bytes = run.pages * kPageBytes;
+    if (pages.size() < run_bytes || !loader->Put(run.first, pages.first(run_bytes)).ok()) return;
+    pages = pages.subspan(run_bytes);
   }
   std::set<std::uint64_t> frames;
   vmm::HostTraits traits;

@@ -186,7 +186,7 @@ class MemoryNode : public std::enable_shared_from_this<MemoryNode> {
   VfsContext& context_;
   MemoryCharge charge_;
   const root_image::Node* const origin_;  ///< what it was in the image, or null
-  const root_image::Node* const image_;  ///< what a directory shows beside its children, or null
+  const root_image::Node* const image_;   ///< what a directory shows beside its children, or null
   // Grows where the image is looked at, which changes nothing that can be seen.
   Links children_;
   /// Names of the image that were removed, with what they are charged for.

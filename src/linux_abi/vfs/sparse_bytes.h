@@ -38,7 +38,8 @@ class SparseBytes {
 
   /// True while nothing was written to what lies below.
   bool IsUntouched() const {
-    return pages_.empty() && lower_bytes_ == size_ && (lower_ == nullptr || size_ == lower_->size());
+    return pages_.empty() && lower_bytes_ == size_ &&
+           (lower_ == nullptr || size_ == lower_->size());
   }
   /// Replaces what was written, over the same bytes below. False when memory is refused.
   bool Load(const ContentsImage& image);
