@@ -206,7 +206,8 @@ std::int64_t WriteFromGuest(Process& process, OpenFile& file, std::span<const Gu
   const std::unique_ptr<std::byte[]> buffer = BounceBuffer(cursor);
   // What was written before the call went to sleep.
   std::uint64_t& progress = process.call_progress();
-  cursor.Advance(progress);
+  // The ranges may be shorter now than they were then.
+  cursor.Advance(std::min(progress, cursor.rest()));
   const bool apart = file.writes_ranges_apart();
   if (file.has_messages() && !apart && cursor.rest() > kBounceBytes) return -EMSGSIZE;
   do {

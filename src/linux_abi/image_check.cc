@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the code that makes a process from an image relies on. The image comes from a file that
 // anybody may have written: nothing here may be left to the checksum.
+#include <linux/futex.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <set>
 
 #include "src/base/status.h"
@@ -27,6 +30,7 @@ constexpr std::uint64_t kUserFlags =
 constexpr std::uint64_t kFixedFlags = 0x202;
 constexpr std::size_t kMaxName = 255;
 constexpr std::size_t kMaxPath = 4096;
+constexpr std::size_t kMaxShownPath = kMaxPath + 16;  // " (deleted)"
 
 absl::Status Damaged(std::string_view what) {
   return absl::DataLossError(
@@ -64,6 +68,61 @@ bool AreSignals(const std::vector<siginfo_t>& queue) {
          std::ranges::all_of(queue, [](const siginfo_t& info) {
            return info.si_signo >= 1 && info.si_signo <= kSignals;
          });
+}
+
+// The calls that a thread can sleep in. Their handlers leave the vCPU alone, which holds another
+// thread's registers when they are called again: one that ended its thread, began a host call or
+// returned from a signal would do so for that one.
+bool CanSleep(std::uint64_t number) {
+  constexpr std::uint64_t kCalls[] = {SYS_read,
+                                      SYS_write,
+                                      SYS_pread64,
+                                      SYS_pwrite64,
+                                      SYS_readv,
+                                      SYS_writev,
+                                      SYS_preadv,
+                                      SYS_pwritev,
+                                      SYS_preadv2,
+                                      SYS_pwritev2,
+                                      SYS_splice,
+                                      SYS_tee,
+                                      SYS_vmsplice,
+                                      SYS_sendfile,
+                                      SYS_copy_file_range,
+                                      SYS_poll,
+                                      SYS_ppoll,
+                                      SYS_select,
+                                      SYS_pselect6,
+                                      SYS_epoll_wait,
+                                      SYS_epoll_pwait,
+                                      SYS_epoll_pwait2,
+                                      SYS_connect,
+                                      SYS_accept,
+                                      SYS_accept4,
+                                      SYS_sendto,
+                                      SYS_sendmsg,
+                                      SYS_sendmmsg,
+                                      SYS_recvfrom,
+                                      SYS_recvmsg,
+                                      SYS_recvmmsg,
+                                      SYS_nanosleep,
+                                      SYS_pause,
+                                      SYS_flock,
+                                      SYS_clock_nanosleep,
+                                      SYS_rt_sigsuspend,
+                                      SYS_rt_sigtimedwait,
+                                      SYS_fcntl,
+                                      SYS_futex};
+  return std::ranges::find(kCalls, number) != std::end(kCalls);
+}
+
+// Only such a call takes its thread off the table of waiters before it is over; a thread that is
+// still there when it ends would be woken after it is gone.
+bool WaitsForWord(const CallImage& call) {
+  const std::uint64_t operation = call.arguments[1] & FUTEX_CMD_MASK & 0xffffffff;
+  return call.number == SYS_futex && !call.woken &&
+         (operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET || operation == FUTEX_LOCK_PI ||
+          operation == FUTEX_LOCK_PI2);
 }
 
 class Checker {
@@ -111,6 +170,9 @@ class Checker {
       thread.extended = std::make_shared<const ExtendedState>(state);
       if (thread.unsettled && *thread.unsettled <= Process::kThreadGone)
         return Damaged("the result of a call");
+      // It becomes a result, where a negative number has another meaning.
+      if (thread.call->progress > std::numeric_limits<std::int64_t>::max())
+        return Damaged("how far a call has come");
       for (const CallImage::Used& used : thread.call->used)
         if (used.file != kNoIndex && !IsFile(used.file)) return Damaged("the file of a call");
     }
@@ -120,11 +182,15 @@ class Checker {
       for (const std::int32_t id : *list)
         if (!IsThread(id) || !placed.insert(id).second) return Damaged("the order of threads");
     if (placed != ids_) return Damaged("a thread that neither runs nor sleeps");
-    std::set<std::int32_t> waits;
+    const std::set<std::int32_t> sleepers(threads.sleepers.begin(), threads.sleepers.end());
+    std::set<std::int32_t> may_wait;
+    for (const ThreadImage& thread : threads.threads) {
+      if (!sleepers.contains(thread.id)) continue;
+      if (!CanSleep(thread.call->number)) return Damaged("the call that a thread sleeps in");
+      if (WaitsForWord(*thread.call)) may_wait.insert(thread.id);
+    }
     for (const FutexWaiter& waiter : threads.waiters)
-      if (!IsThread(waiter.thread) || waiter.thread == threads.live ||
-          !waits.insert(waiter.thread).second)
-        return Damaged("who waits for a futex");
+      if (may_wait.erase(waiter.thread) == 0) return Damaged("who waits for a futex");
     if (!AreSignals(image_.pending)) return Damaged("a signal that waits");
     return absl::OkStatus();
   }
@@ -135,6 +201,7 @@ class Checker {
     const auto is_valid = [](const TimerImage& timer) {
       return timer.signal >= 0 && timer.signal <= kSignals && timer.interval >= 0 &&
              timer.set_to >= 0 && timer.overrun >= 0 && timer.last_overrun >= 0 &&
+             timer.overrun < std::int64_t{1} << 61 &&
              (timer.interval == 0 || timer.interval >= kMinInterval) &&
              timer.interval < std::int64_t{1} << 61;
     };
@@ -338,8 +405,10 @@ class Checker {
       if (!IsPage(start) || !IsPage(area.end) || start < kUserStart || area.end > kStackTop ||
           !IsPage(area.offset) || area.offset >= std::uint64_t{1} << 62)
         return Damaged("where a mapping lies");
+      // What a program reads in /proc/self/maps has the path once for each mapping.
       const bool is_file = area.source != nullptr;
-      if (is_file && !IsKept(*area.source)) return Damaged("a mapped file");
+      if (is_file && (!IsKept(*area.source) || area.source->path().size() > kMaxShownPath))
+        return Damaged("a mapped file");
     }
     std::set<FileIdentity> shared;
     for (const AddressSpace::SharedFileImage& file : memory.shared_files) {
@@ -351,6 +420,8 @@ class Checker {
     }
     const bool heap = memory.heap_start <= memory.heap_end && memory.heap_end <= kStackTop;
     if (!heap || memory.system_ranges.size() > 16) return Damaged("the heap");
+    for (const auto& [start, range] : memory.system_ranges)
+      if (range.name.size() > kMaxName) return Damaged("the name of a mapping");
     if (image_.entry.auxiliary_vector.size() > kPageBytes) return Damaged("the auxiliary vector");
     return absl::OkStatus();
   }

@@ -202,7 +202,9 @@ std::int64_t Receive(Process& process, UnixSocket& socket, const std::vector<Gue
   std::uint64_t& progress = process.call_progress();
   const auto buffer =
       std::make_unique_for_overwrite<std::byte[]>(std::min<std::uint64_t>(total, most));
-  while (true) {
+  // Another thread can make the ranges shorter while this one sleeps: what is left would then be
+  // less than nothing, and more than the buffer holds.
+  while (progress == 0 || progress < total) {
     const std::size_t bytes = std::min<std::uint64_t>(total - progress, most);
     const std::span<std::byte> to(buffer.get(), bytes);
     const std::int64_t n = socket.Receive(to, peek, received);

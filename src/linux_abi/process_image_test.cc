@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/futex.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -121,6 +122,48 @@ TEST(ProcessImage, DamagedStatesAreRefusedOrHarmless) {
     ASSERT_EQ(other.account.used_bytes(), 0u) << at;
   }
   EXPECT_GT(accepted, 0) << "registers, times and contents may be anything";
+}
+
+// A thread that is somewhere it cannot have slept would end another one, or be woken when it is
+// gone.
+TEST(ProcessImage, OnlyCallsThatSleepHaveSleepers) {
+  Source source;
+  const auto taken = source.fake.process->TakeImage();
+  ASSERT_TRUE(taken.ok()) << taken.status();
+  const auto check = [&](const auto& change) {
+    ProcessImage image = *taken;
+    constexpr std::int32_t kOther = Process::kPid + 1;
+    CallImage call{.number = SYS_futex};
+    call.arguments = {0x1000, FUTEX_WAIT | FUTEX_PRIVATE_FLAG};
+    image.threads.threads.push_back(
+        {.id = kOther, .extended = std::make_shared<const ExtendedState>(), .call = call});
+    image.threads.sleepers = {kOther};
+    image.threads.waiters = {{.address = 0x1000, .thread = kOther, .bitset = ~0u}};
+    change(image.threads, *image.threads.threads.back().call);
+    return CheckImage(image, kFeatures).ok();
+  };
+  EXPECT_TRUE(check([](ThreadsImage&, CallImage&) {}));
+  EXPECT_TRUE(check([](ThreadsImage& threads, CallImage& call) {
+    call.number = SYS_pause;
+    threads.waiters.clear();
+  }));
+  EXPECT_FALSE(check([](ThreadsImage&, CallImage& call) { call.number = SYS_pause; }));
+  EXPECT_FALSE(check([](ThreadsImage&, CallImage& call) { call.woken = true; }));
+  EXPECT_FALSE(check([](ThreadsImage&, CallImage& call) { call.arguments[1] = FUTEX_WAKE; }));
+  EXPECT_FALSE(
+      check([](ThreadsImage& threads, CallImage&) { threads.runnable.swap(threads.sleepers); }));
+  EXPECT_FALSE(check([](ThreadsImage& threads, CallImage&) {
+    threads.waiters.push_back(threads.waiters.front());
+  }));
+  for (const std::uint64_t number :
+       {std::uint64_t{SYS_exit}, std::uint64_t{SYS_clone}, std::uint64_t{SYS_rt_sigreturn},
+        std::uint64_t{WAXVM_HOST_CALL_NUMBER}})
+    EXPECT_FALSE(check([&](ThreadsImage& threads, CallImage& call) {
+      call.number = number;
+      threads.waiters.clear();
+    })) << number;
+  EXPECT_FALSE(
+      check([](ThreadsImage&, CallImage& call) { call.progress = std::uint64_t{1} << 63; }));
 }
 
 TEST(ProcessImage, FilesOfTheHostAreRefusedByName) {

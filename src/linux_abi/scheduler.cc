@@ -117,6 +117,8 @@ ErrnoOr<Thread*> Scheduler::Create(const CpuRegisters& registers) {
 void Scheduler::RemoveCurrent() {
   const Thread* gone = std::exchange(current_, nullptr);
   live_ = nullptr;
+  // Who waits for a word sleeps, and does not end: whatever went wrong, nobody wakes what is gone.
+  while (process_.futexes().Remove(*gone)) continue;
   std::erase(runnable_, gone);
   std::erase(sleepers_, gone);
   std::erase_if(threads_, [gone](const auto& thread) { return thread.get() == gone; });

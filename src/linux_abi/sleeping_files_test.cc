@@ -22,6 +22,8 @@
 #include <string_view>
 
 #include "gtest/gtest.h"
+#include "src/linux_abi/guest_copy.h"
+#include "src/linux_abi/socket_message.h"
 #include "src/linux_abi/testing/file_fixture.h"
 
 namespace waxvm::linux_abi {
@@ -146,6 +148,30 @@ TEST_F(SleepingFilesTest, ASocketIsReceivedFromAfterItsDescriptorWasClosed) {
   EXPECT_TRUE(StillAsleep());
   Write(other, "def");
   EXPECT_EQ(Woken(), 6);
+}
+
+TEST_F(SleepingFilesTest, ABufferThatGotSmallerIsNotFilledAnyFurther) {
+  const std::uint64_t fds = guest_.Reserve(8);
+  ASSERT_EQ(guest_.Call(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, fds), 0);
+  const auto [one, other] = guest_.Object<std::array<std::int32_t, 2>>(fds);
+  constexpr std::uint64_t kVector = kBuffer + 0x1000;
+  constexpr std::uint64_t kMessage = kBuffer + 0x1100;
+  MessageHeader header;
+  header.vectors = kVector;
+  header.vector_count = 1;
+  AddressSpace& memory = guest_.process->memory();
+  ASSERT_TRUE(memory.WriteObject(kVector, GuestRange{kBuffer, 1000}));
+  ASSERT_TRUE(memory.WriteObject(kMessage, header));
+  StartThread();
+  Sleeps(SYS_recvmsg, one, kMessage, MSG_WAITALL);
+  Write(other, "abc");
+  EXPECT_TRUE(StillAsleep());
+  // Less than what has come already.
+  ASSERT_TRUE(memory.WriteObject(kVector, GuestRange{kBuffer, 1}));
+  const std::string more(50'000, 'x');
+  Write(other, more);
+  EXPECT_EQ(Woken(), 3);
+  EXPECT_EQ(Read(one, more.size()), more);
 }
 
 TEST_F(SleepingFilesTest, PollAndEpollSeeWhatTheOtherThreadDoes) {

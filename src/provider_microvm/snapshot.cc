@@ -83,6 +83,8 @@ absl::Status MicroVmInstance::PutBack() {
     process_->RestoreHostCall(snapshot_->process());
     return absl::OkStatus();
   }
+  // Timers on the CPU clock are set from what it says now.
+  cpu_before_ = cpu_limit_from_ = nanoseconds(0);
   WAXVM_ASSIGN_OR_RETURN(process_, linux_abi::Process::CreateFrom(snapshot_->process(), spec_,
                                                                   *pages_, *this, account_));
   return absl::OkStatus();

@@ -123,11 +123,15 @@ absl::StatusOr<Header> ReadHeader(int file, std::uint64_t limit) {
     return absl::DataLossError(
         absl::StrFormat("the snapshot file has %d bytes behind its end", size - header.file_bytes));
   const std::uint64_t most = MostSectionBytes(limit);
-  for (const std::uint64_t bytes : {header.origin_bytes, header.machine_bytes, header.state_bytes})
-    if (bytes > most)
+  std::uint64_t left = most;
+  for (const std::uint64_t bytes :
+       {header.origin_bytes, header.machine_bytes, header.state_bytes}) {
+    if (bytes > left)
       return absl::DataLossError(absl::StrFormat(
           "a section of the snapshot file has %d bytes, at most %d under this memory limit", bytes,
-          most));
+          left));
+    left -= bytes;
+  }
   const std::uint64_t sections =
       *PageCeil(sizeof header + header.origin_bytes + header.machine_bytes + header.state_bytes);
   if (header.file_bytes - std::min(header.file_bytes, sections) != header.page_bytes ||
@@ -139,7 +143,10 @@ absl::StatusOr<Header> ReadHeader(int file, std::uint64_t limit) {
 // The first line in which the two differ, for people.
 absl::Status CheckOrigin(const std::string& there, const std::string& here) {
   if (there == here) return absl::OkStatus();
-  const std::vector<std::string> of_file = absl::StrSplit(there, '\n');
+  // The difference begins there at the latest; what follows could be lines without end.
+  constexpr std::size_t kLine = 4096;
+  const std::vector<std::string> of_file =
+      absl::StrSplit(absl::string_view(there).substr(0, here.size() + kLine), '\n');
   const std::vector<std::string> own = absl::StrSplit(here, '\n');
   const auto [a, b] = std::ranges::mismatch(of_file, own);
   const auto line = [](auto at, const std::vector<std::string>& lines) {
