@@ -161,8 +161,9 @@ class Session {
   absl::StatusOr<RunResult> Run(const RunRequest& request = {});
 
   /// Makes the first call, or run, of a clone faster by what can be done in advance, on any thread;
-  /// it costs memory, of the kernel's above all (a pool does it for the clones that it keeps ready).
-  /// Nothing of the program runs. Errors: what the provider could not do; the session is poisoned.
+  /// it costs memory, of the kernel's above all (a pool does it for the clones that it keeps
+  /// ready). Nothing of the program runs. Errors: what the provider could not do; the session is
+  /// poisoned.
   absl::Status Prepare();
 
   /// Ends the current call or run, or the next one, soon. From any thread.

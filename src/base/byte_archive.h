@@ -109,7 +109,7 @@ class ByteWriter {
   template <typename... T>
   void Put(const std::variant<T...>& variant) {
     Put(static_cast<std::uint8_t>(variant.index()));
-    std::visit([this](const auto& item) { Put(item); }, variant);
+    std::visit([this](const auto& item) { this->Put(item); }, variant);
   }
   /// What pointers share is written as often as there are pointers.
   template <typename T>

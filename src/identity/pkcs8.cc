@@ -17,7 +17,6 @@ namespace {
 constexpr std::size_t kMaxKeyFileBytes = 16384;
 
 constexpr unsigned char kInteger = 0x02;
-constexpr unsigned char kBitString = 0x03;
 constexpr unsigned char kOctetString = 0x04;
 constexpr unsigned char kObjectIdentifier = 0x06;
 constexpr unsigned char kSequence = 0x30;

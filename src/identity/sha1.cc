@@ -22,7 +22,8 @@ void Compress(State& state, const std::uint8_t* block) {
   for (std::size_t t = 0; t < 16; ++t) w[t] = LoadWord(block + 4 * t);
   for (std::size_t t = 16; t < 80; ++t)
     w[t] = std::rotl(w[t - 3] ^ w[t - 8] ^ w[t - 14] ^ w[t - 16], 1);
-  auto [a, b, c, d, e] = state;
+  // No structured binding: C++20 allows a lambda to refer to one, clang 14 does not yet.
+  std::uint32_t a = state[0], b = state[1], c = state[2], d = state[3], e = state[4];
   const auto step = [&](std::uint32_t f, std::uint32_t k, std::uint32_t word) {
     const std::uint32_t next = std::rotl(a, 5) + f + e + k + word;
     e = d;

@@ -91,7 +91,8 @@ absl::Status MicroVmInstance::PutBack() {
 }
 
 absl::Status MicroVmInstance::Prepare() {
-  if (start_ != nullptr) return awaits_run_ ? machine_->Prepare(start_->machine()) : absl::OkStatus();
+  if (start_ != nullptr)
+    return awaits_run_ ? machine_->Prepare(start_->machine()) : absl::OkStatus();
   return snapshot_ != nullptr ? machine_->Prepare(snapshot_->machine()) : absl::OkStatus();
 }
 

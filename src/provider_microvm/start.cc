@@ -54,9 +54,9 @@ absl::Status MicroVmInstance::CheckLikeStart(const InstanceSpec& spec) const {
 
 absl::Status MicroVmInstance::StartRun(const InstanceSpec& spec) {
   if (!awaits_run_)
-    return FailedPrecondition(start_ == nullptr
-                                  ? "the instance is no clone of a program that has not started"
-                                  : "the instance has to be put back before its next run");
+    return start_ == nullptr
+               ? FailedPrecondition("the instance is no clone of a program that has not started")
+               : FailedPrecondition("the instance has to be put back before its next run");
   WAXVM_RETURN_IF_ERROR(CheckLimits(*host_, spec.limits));
   WAXVM_RETURN_IF_ERROR(CheckLikeStart(spec));
   spec_ = spec;

@@ -230,8 +230,9 @@ Session::~Session() {
 absl::StatusOr<std::unique_ptr<Session>> Session::Start(std::shared_ptr<Provider> provider,
                                                         const absl::StatusOr<Program>& program,
                                                         const RunOptions& options) {
-  WAXVM_ASSIGN_OR_RETURN(std::shared_ptr<const SessionOrigin> origin,
-                         SessionOrigin::Make(std::move(provider), program, options, /*of_start=*/false));
+  WAXVM_ASSIGN_OR_RETURN(
+      std::shared_ptr<const SessionOrigin> origin,
+      SessionOrigin::Make(std::move(provider), program, options, /*of_start=*/false));
   auto state = std::make_unique<State>(origin);
   state->owner = std::this_thread::get_id();
   InstanceSpec spec = origin->spec;
@@ -334,8 +335,9 @@ absl::Status Snapshot::Save(const std::string& path) const {
 absl::StatusOr<Snapshot> Snapshot::Load(std::shared_ptr<Provider> provider,
                                         const absl::StatusOr<Program>& program,
                                         const RunOptions& options, const std::string& path) {
-  WAXVM_ASSIGN_OR_RETURN(std::shared_ptr<const SessionOrigin> origin,
-                         SessionOrigin::Make(std::move(provider), program, options, /*of_start=*/false));
+  WAXVM_ASSIGN_OR_RETURN(
+      std::shared_ptr<const SessionOrigin> origin,
+      SessionOrigin::Make(std::move(provider), program, options, /*of_start=*/false));
   const auto* files = dynamic_cast<const SnapshotFiles*>(origin->provider.get());
   if (files == nullptr) return NoSnapshotFiles(origin->info.name);
   // What is no file must not keep whoever opens it.

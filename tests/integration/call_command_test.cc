@@ -99,7 +99,7 @@ TEST_P(CallCommand, BeginsWithASnapshotFile) {
   EXPECT_EQ(second.output, "3");
   EXPECT_TRUE(Contains(second.error, "begins with the snapshot " + path)) << second.error;
   EXPECT_EQ(Call({"--snapshot=" + path, "--pool=2", "--repeat=4"}, {"add", "2 2"}).output, "4");
-  const Completed other = Call({"--snapshot=" + path, "--memory=64M"}, {"add", "3 3"});
+  const Completed other = Call({"--snapshot=" + path, "--memory=64MiB"}, {"add", "3 3"});
   EXPECT_EQ(other.output, "6");
   EXPECT_TRUE(Contains(other.error, "made from something else") &&
               Contains(other.error, "made the snapshot"))

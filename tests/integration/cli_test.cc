@@ -116,7 +116,7 @@ TEST(Command, UnavailableProviderIsNotReplacedByAWeakerOne) {
   // Neither named nor by default.
   for (const std::string flag : {"--provider=microvm", "--wall=10s"}) {
     run.resize(nobody.size());
-    run.insert(run.end(), {WAXVM_COMMAND, "run", flag, "--", Guest("true_musl")});
+    run.insert(run.end(), {WAXVM_COMMAND, "run", flag, "--", Guest("hello_musl")});
     const Completed refused = RunCommand(run);
     if (refused.exit_code == 127) GTEST_SKIP() << "user 65534 may not reach the build folder";
     EXPECT_EQ(refused.exit_code, 125);
@@ -133,7 +133,7 @@ TEST_P(EachProvider, ExitCodeIsPassedThrough) {
 }
 
 TEST_P(EachProvider, ArgumentsAndEnvironment) {
-  const std::string name = Guest("true_musl");
+  const std::string name = Guest("hello_musl");
   const Completed run =
       Waxvm({"--env=A=1", "--env=B=two words"}, {"hello_musl", "--wall=1s", "", "a b"});
   EXPECT_EQ(run.output, "argv[0]=" + name +
@@ -153,7 +153,7 @@ TEST_P(EachProvider, ProgramPathIsRelativeAndKeptAsArgumentZero) {
 
 TEST_P(EachProvider, DashesMayBeLeftOut) {
   const Completed run = RunCommand({WAXVM_COMMAND, "run", std::string("--provider=") + GetParam(),
-                                    Guest("true_musl"), "--provider=x"});
+                                    Guest("hello_musl"), "--provider=x"});
   EXPECT_EQ(run.exit_code, 2) << run.error;
 }
 
