@@ -275,6 +275,7 @@ std::optional<Event> MicroVmInstance::Ended() {
 absl::Status MicroVmInstance::CompleteHostCall(const absl::StatusOr<std::string>& reply) {
   if (finished_ || !process_->pending_host_call())
     return absl::FailedPreconditionError("no host call is pending");
+  machine_->memory().UsedByThisThread();
   machine_->SetSystemCallResult(process_->CompleteHostCall(reply));
   return absl::OkStatus();
 }

@@ -71,8 +71,10 @@ absl::Status MicroVmInstance::Reset() {
 }
 
 absl::Status MicroVmInstance::PutBack() {
-  // A stack that has grown is a mapping that has changed, without a call.
+  // A stack that has grown is a mapping that has changed, without a call; and a page of a shared
+  // file that was touched for the first time has a frame, which is to be somebody else's now.
   const bool changed = process_->changed() || snapshot_->process().keeps_time ||
+                       process_->memory().has_shared_files() ||
                        process_->memory().mapped_bytes() != mapped_bytes_;
   // Its mappings are taken away in memory that is put back afterwards.
   if (changed) process_.reset();

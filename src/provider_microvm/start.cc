@@ -77,6 +77,7 @@ absl::Status MicroVmInstance::StartRun(const InstanceSpec& spec) {
 }
 
 absl::Status MicroVmInstance::LoadRun() {
+  machine_->memory().UsedByThisThread();
   ShareClock();
   WAXVM_ASSIGN_OR_RETURN(process_,
                          linux_abi::Process::CreateAtStart(start_->process(), spec_, *pages_, *this,

@@ -252,6 +252,9 @@ absl::StatusOr<std::string> Session::Call(std::string_view function, std::string
 }
 
 absl::Status Session::Prepare() {
+  if (state_->origin->fork_guard.InChild())
+    return absl::FailedPreconditionError(
+        "the session was made before a fork: the child process cannot use it");
   // Where it was used already there is nothing to prepare, and it may be another thread's.
   if (state_->owner.load() != std::thread::id() || !state_->instance) return absl::OkStatus();
   const absl::Status done = state_->instance->Prepare();
@@ -308,6 +311,9 @@ std::string Session::TakeErrorOutput() { return std::exchange(state_->host.error
 
 absl::StatusOr<std::unique_ptr<Session>> Snapshot::Clone() const {
   if (state_ == nullptr) return FailedPrecondition("the snapshot was moved from");
+  if (state_->origin->fork_guard.InChild())
+    return absl::FailedPreconditionError(
+        "the snapshot was taken before a fork: the child process cannot use it");
   auto state = std::make_unique<Session::State>(state_->origin);
   InstanceSpec spec = state_->origin->spec;
   spec.limits.wall_time.reset();

@@ -103,6 +103,7 @@ void GuestMemory::Teach() {
 
 void GuestMemory::CopyLearned() {
   if (image_ == nullptr) return;
+  own_known_at_.reset();
   // Kernels before 5.14 do not know it; the pages are then copied as they are written to.
   for (const FrameRun& run : image_->learned->Get())
     ::madvise(At(run.start), run.bytes, MADV_POPULATE_WRITE);
@@ -147,12 +148,14 @@ absl::StatusOr<std::shared_ptr<const MemoryImage>> GuestMemory::TakeImage(
 // Looking through the page tables costs more than all the rest of a short call, and a program that
 // was called before mostly writes to the pages that it wrote to then. A page that it has not
 // written to yet is the image's until the kernel copies it, which takes a fault of this thread:
-// without one there is nothing new to find.
+// without one, and where no other thread has used the memory, there is nothing new to find. But
+// mlock and mlockall of the embedder copy every page at once, whichever thread calls them.
 absl::Status GuestMemory::FindOwn(bool faults_tell) {
+  UsedByThisThread();
   // Before the look: what comes after it is looked for next time.
   const std::optional<ThreadFaults> now =
       faults_tell ? ThreadFaults::OfThisThread() : std::optional<ThreadFaults>();
-  if (now && own_known_at_ == now) return absl::OkStatus();
+  if (now && own_known_at_ == now && !IsLocked()) return absl::OkStatus();
   own_known_at_.reset();
   own_.clear();
   WAXVM_RETURN_IF_ERROR(image_->private_pages.ForEachRun(
@@ -163,6 +166,11 @@ absl::Status GuestMemory::FindOwn(bool faults_tell) {
   return absl::OkStatus();
 }
 
+// Spec: msync(2), EBUSY.
+bool GuestMemory::IsLocked() const {
+  return ::msync(memory_.data(), kPageBytes, MS_ASYNC | MS_INVALIDATE) != 0;
+}
+
 void GuestMemory::PutBack(std::span<const GuestPhysical> tables, bool& tables_changed) {
   std::uint64_t kept = 0;
   auto table = tables.begin();
@@ -171,10 +179,8 @@ void GuestMemory::PutBack(std::span<const GuestPhysical> tables, bool& tables_ch
     while (table != tables.end() && *table < run.start) ++table;
     for (; table != tables.end() && *table < run.start + run.bytes; ++table)
       tables_changed = tables_changed || std::memcmp(At(*table), image + *table, kPageBytes) != 0;
-    if (kept + run.bytes > kKeptPrivateBytes) {
-      Discard(run.start, run.bytes);
-      return true;
-    }
+    // What is not taken back stays in the list: the next write to it needs no fault.
+    if (kept + run.bytes > kKeptPrivateBytes) return Discard(run.start, run.bytes);
     kept += run.bytes;
     std::memcpy(At(run.start), image + run.start, run.bytes);
     return false;
@@ -186,7 +192,9 @@ absl::StatusOr<bool> GuestMemory::Restore(std::span<const GuestPhysical> tables,
   WAXVM_RETURN_IF_ERROR(FindOwn(faults_tell));
   bool tables_changed = false;
   PutBack(tables, tables_changed);
-  if (next_ > image_->bytes) ::madvise(At(image_->bytes), next_ - image_->bytes, MADV_DONTNEED);
+  if (const std::uint64_t later = next_ - image_->bytes;
+      later != 0 && ::madvise(At(image_->bytes), later, MADV_DONTNEED) != 0)
+    std::memset(At(image_->bytes), 0, later);  // locked by the embedder, as in Discard
   next_ = image_->bytes;
   if (free_small_ != image_->free_small) free_small_ = image_->free_small;
   if (free_large_ != image_->free_large) free_large_ = image_->free_large;
@@ -224,14 +232,15 @@ void GuestMemory::SplitHugePages(GuestPhysical start, std::uint64_t bytes) {
     ::madvise(At(end_begins), kPageBytes, MADV_COLD);
 }
 
-void GuestMemory::Discard(GuestPhysical start, std::uint64_t bytes) {
+bool GuestMemory::Discard(GuestPhysical start, std::uint64_t bytes) {
   if (start >= std::max(kSmallPagesBytes, image_end())) SplitHugePages(start, bytes);
-  if (::madvise(At(start), bytes, MADV_DONTNEED) == 0) return;
+  if (::madvise(At(start), bytes, MADV_DONTNEED) == 0) return true;
   // Memory that the embedder has locked (mlockall) is not taken back.
   const std::uint64_t of_image = start < image_end() ? std::min(bytes, image_end() - start) : 0;
   if (of_image != 0) std::memcpy(At(start), image_->mapping.data() + start, of_image);
   std::memset(At(start + of_image), 0, bytes - of_image);
   DropMappings(start, bytes);
+  return false;
 }
 
 bool GuestMemory::Grow(std::uint64_t end) {

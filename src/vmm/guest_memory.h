@@ -2,6 +2,8 @@
 #ifndef WAXVM_SRC_VMM_GUEST_MEMORY_H_
 #define WAXVM_SRC_VMM_GUEST_MEMORY_H_
 
+#include <pthread.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -54,6 +56,13 @@ class GuestMemory {
   /// fault of the thread that uses it (HostTraits::faults_tell). Errors: kInternal; the contents
   /// are then undefined.
   absl::StatusOr<bool> Restore(std::span<const GuestPhysical> tables, bool faults_tell);
+  /// The calling thread runs the guest, or writes to its memory.
+  void UsedByThisThread() {
+    const pthread_t self = ::pthread_self();
+    if (user_ && ::pthread_equal(*user_, self) != 0) return;
+    user_ = self;
+    own_known_at_.reset();
+  }
   /// Tells the image what its memory has written to, where nobody has told it yet.
   void Teach();
   /// Has the host copy now what others have written to.
@@ -120,10 +129,12 @@ class GuestMemory {
   bool AddSlot(std::uint64_t bytes);
   /// Brings own_ up to date.
   absl::Status FindOwn(bool faults_tell);
+  /// By mlock or mlockall of the embedder.
+  bool IsLocked() const;
   /// Copies the image over what is the memory's own there, or gives it back.
   void PutBack(std::span<const GuestPhysical> tables, bool& tables_changed);
-  /// The host takes its pages back: what is there is zero, or the image's, from now on.
-  void Discard(GuestPhysical start, std::uint64_t bytes);
+  /// What is there is zero, or the image's, from now on. True when the host took its pages back.
+  bool Discard(GuestPhysical start, std::uint64_t bytes);
   /// Lets the host take back the part of a huge page of its own that a range begins or ends in.
   void SplitHugePages(GuestPhysical start, std::uint64_t bytes);
   bool Grow(std::uint64_t end);
@@ -148,6 +159,7 @@ class GuestMemory {
   /// had had as many faults; empty: not known.
   std::vector<FrameRun> own_;
   std::optional<ThreadFaults> own_known_at_;
+  std::optional<pthread_t> user_;  ///< whose faults tell since then
   std::uint64_t charged_bytes_ = 0;
   std::uint64_t peak_resident_bytes_ = 0;
 };

@@ -69,6 +69,7 @@ constexpr std::uint32_t kMsrSyscallMask = 0xc0000084;
 constexpr std::uint64_t kSyscallFlagMask = 0x100 | 0x200 | 0x400 | 0x4000 | 0x40000;
 constexpr std::uint64_t kFlagInterrupt = 0x202;
 constexpr std::uint64_t kFlagsReserved = 0x2;
+constexpr std::uint64_t kFlagTrap = 0x100;
 
 constexpr std::uint64_t kCr4Tsd = 1 << 2;
 constexpr std::uint64_t kCr4Base = (1 << 5) | (1 << 9) | (1 << 10);  // PAE, OSFXSR, OSXMMEXCPT
@@ -84,6 +85,11 @@ constexpr std::uint32_t kAnswers = 512;
 
 std::uint64_t StubOffset(const std::byte* symbol) {
   return static_cast<std::uint64_t>(symbol - waxvm_stub_start);
+}
+
+bool InLoadStub(std::uint64_t address) {
+  return address >= kStubAddress + StubOffset(waxvm_stub_load_extended) &&
+         address < kStubAddress + StubOffset(waxvm_stub_load_extended_end);
 }
 
 template <typename T>
@@ -461,6 +467,7 @@ Exit Machine::Run() {
   // A hypervisor that shadows page tables was told by Revoke; real hardware has a TLB as well.
   if (pages_.TakeFlushPending() && traits_.kind == VmKind::kHardware && !ReturnThroughFlush())
     pages_.RequestFlush();
+  memory_->UsedByThisThread();
   if (owed_extended_ != nullptr && !ReturnThroughLoad() && !PayExtended())
     return {.kind = Exit::Kind::kFailed, .detail = "KVM refuses the vector registers"};
   stop_ = Stop::kNowhere;
@@ -550,6 +557,10 @@ Exit Machine::DecodeException(std::uint64_t stub_offset) {
   if ((interrupted[1] & 3) != 3)
     return {.kind = Exit::Kind::kFailed,
             .detail = absl::StrFormat("exception %d in ring 0 at %#x", exit.vector, user_.rip)};
+  // Whose vector registers are there now nobody knows: no handler is to see them.
+  if (InLoadStub(user_.rip))
+    return {.kind = Exit::Kind::kFailed,
+            .detail = absl::StrFormat("exception %d as vector registers were loaded", exit.vector)};
   stop_ = with_code ? Stop::kExceptionWithCode : Stop::kException;
   return_slot_ = offset + (with_code ? 8 : 0);
   return exit;
@@ -598,11 +609,12 @@ void Machine::ReturnThroughFrame() {
 }
 
 // Ring 3 loads its vector registers itself, which takes KVM some microseconds. At the return from a
-// system call the registers are free that this needs.
+// system call the registers are free that this needs. A program that traps every instruction would
+// be told of the first one here, by a signal with the registers of what ran before in its frame.
 bool Machine::ReturnThroughLoad() {
   kvm_regs& regs = synced().regs;
   if (!can_load_inside_ || regs.rip != regs.rcx || regs.rip != owed_extended_->general.rip ||
-      regs.rdx != owed_extended_->general.rdx)
+      regs.rdx != owed_extended_->general.rdx || (regs.rflags & kFlagTrap) != 0)
     return false;
   regs.r11 = regs.rax;
   regs.rip = kStubAddress + StubOffset(waxvm_stub_load_extended);
@@ -613,9 +625,7 @@ bool Machine::ReturnThroughLoad() {
 // Nobody is to see the registers of what ran here before, a signal handler that an interruption in
 // the stub brings least of all: then the host loads them after all.
 bool Machine::LeaveLoad() {
-  const std::uint64_t begin = kStubAddress + StubOffset(waxvm_stub_load_extended);
-  const std::uint64_t end = kStubAddress + StubOffset(waxvm_stub_load_extended_end);
-  if (user_.rip < begin || user_.rip >= end) {
+  if (!InLoadStub(user_.rip)) {
     owed_extended_ = nullptr;
     return true;
   }

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/vmm/machine.h"
 
+#include <sys/mman.h>
+
 #include <array>
+#include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <span>
 #include <thread>
@@ -317,6 +321,100 @@ TEST_F(RestoreTest, FindsWhatWasWrittenToForTheFirstTime) {
   pages().CopyTo(kData + 30 * kPageBytes, std::as_bytes(std::span(&value, 1)));
   ASSERT_TRUE(machine_->Restore(*image_).ok());
   EXPECT_EQ(Load(kData + 30 * kPageBytes), 0u);
+}
+
+// The thread that puts the memory back has had no fault in between.
+TEST_F(RestoreTest, FindsWhatAnotherThreadHasWrittenTo) {
+  std::atomic<int> turn = 0;  // odd: the other thread's
+  std::thread other([&] {
+    for (const int page : {10, 12}) {
+      while (turn % 2 == 0) std::this_thread::yield();
+      EXPECT_TRUE(CanStore(kData + static_cast<std::uint64_t>(page) * kPageBytes, 7777));
+      ++turn;
+    }
+  });
+  for (const std::uint64_t page : {10u, 12u}) {
+    for (int again = 0; again < 3; ++again) ASSERT_TRUE(machine_->Restore(*image_).ok());
+    ++turn;
+    while (turn % 2 == 1) std::this_thread::yield();
+    ASSERT_TRUE(machine_->Restore(*image_).ok());
+    EXPECT_EQ(Load(kData + page * kPageBytes), 0u) << page;
+  }
+  other.join();
+}
+
+// mlock gives the process copies of all pages at once, which are not taken back then.
+TEST_F(RestoreTest, FindsWhatWasWrittenToInLockedMemory) {
+  constexpr GuestVirtual kMuch = 2 * kData;
+  constexpr std::uint64_t kMuchBytes = 3 * kLargePageBytes;
+  Make({});
+  ASSERT_TRUE(pages().Populate(kMuch, kMuchBytes, kReadWrite));
+  ASSERT_TRUE(IsDone(Run(Code().Done())));
+  const auto image = machine_->TakeImage();
+  ASSERT_TRUE(image.ok()) << image.status();
+  account_.emplace(kMemoryBytes);
+  auto clone = Machine::CreateFrom(*system_, traits_, *account_, **image);
+  ASSERT_TRUE(clone.ok()) << clone.status();
+  machine_ = *std::move(clone);
+  const auto is_put_back = [&](GuestVirtual at) {
+    for (int again = 0; again < 3; ++again) {
+      EXPECT_TRUE(CanStore(at, 7777));
+      EXPECT_TRUE(machine_->Restore(**image).ok());
+      EXPECT_EQ(Load(at), 0u) << again;
+      EXPECT_TRUE(machine_->Restore(**image).ok());
+    }
+  };
+  is_put_back(kMuch);
+  int error = 0;
+  std::thread([&] {
+    GuestMemory& memory = machine_->memory();
+    error = ::mlock(memory.At(0), memory.image_end() + kLargePageBytes) == 0 ? 0 : errno;
+  }).join();
+  if (error != 0) GTEST_SKIP() << "mlock: " << std::strerror(error);
+  is_put_back(kMuch + kPageBytes);
+  is_put_back(kMuch + kMuchBytes - kPageBytes);
+  // Memory that comes after the image begins as zeroes.
+  for (int again = 0; again < 3; ++again) {
+    constexpr GuestVirtual kLater = 3 * kData;
+    ASSERT_TRUE(pages().Populate(kLater, kPageBytes, kReadWrite));
+    EXPECT_EQ(Load(kLater), 0u);
+    EXPECT_TRUE(CanStore(kLater, 7777));
+    ASSERT_TRUE(machine_->Restore(**image).ok());
+  }
+}
+
+// A trap at the first instruction of the way back shows the registers of the image.
+TEST_F(RestoreTest, ShowsNoTrapTheVectorRegistersOfBefore) {
+  Make({});
+  Code code;
+  code.SetRsi(1111).Bytes(kRsiToVector);
+  code.Bytes({0x9c, 0x81, 0x0c, 0x24, 0x00, 0x01, 0x00, 0x00, 0x9d});  // pushf; or; popf
+  code.Done().SetRsi(2222).Bytes(kRsiToVector).Done();
+  const auto run_on = [&](Exit exit) {
+    int traps = 0;
+    while (exit.kind == Exit::Kind::kException && exit.vector == 1 && traps++ < 100)
+      exit = machine_->Run();
+    return IsDone(exit);
+  };
+  ASSERT_TRUE(run_on(Run(code)));
+  if ((machine_->general().rflags & 0x100) == 0) GTEST_SKIP() << "KVM does not keep the trap flag";
+  const auto image = machine_->TakeImage();
+  ASSERT_TRUE(image.ok()) << image.status();
+  account_.emplace(kMemoryBytes);
+  auto clone = Machine::CreateFrom(*system_, traits_, *account_, **image);
+  ASSERT_TRUE(clone.ok()) << clone.status();
+  machine_ = *std::move(clone);
+  ASSERT_TRUE(run_on(machine_->Run()));
+  ASSERT_TRUE(machine_->Restore(**image).ok());
+  const Exit exit = machine_->Run();
+  EXPECT_EQ(exit.kind, Exit::Kind::kException) << exit.detail;
+  EXPECT_EQ(exit.vector, 1);
+  std::array<std::byte, kvm::Vcpu::kExtendedBytes> state;
+  machine_->SaveExtended(state);
+  std::uint64_t low;
+  std::memcpy(&low, state.data() + 160, sizeof low);  // xmm0
+  EXPECT_EQ(low, 1111u);
+  EXPECT_GE(machine_->general().rip, kCode);
 }
 
 TEST_F(RestoreTest, ProbeKnowsThisKernel) {

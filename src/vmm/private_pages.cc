@@ -58,6 +58,8 @@ absl::StatusOr<PrivatePages> PrivatePages::Open() {
 }
 
 absl::Status PrivatePages::ForEachRun(std::span<std::byte> memory, Visit visit) const {
+  if (fork_guard_.InChild())
+    return FailedPrecondition("a snapshot of before a fork cannot be used in the child process");
   return can_scan_ ? Scan(memory, visit) : Read(memory, visit);
 }
 

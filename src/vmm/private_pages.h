@@ -9,6 +9,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "src/base/fork_guard.h"
 #include "src/base/unique_fd.h"
 
 namespace waxvm::vmm {
@@ -21,7 +22,8 @@ struct MemoryUse {
 
 /// Tells which pages of a private file mapping of this process are copies of its own: those that
 /// somebody has written to. Costs time for the page tables of the range.
-/// Thread safety: may be shared between threads.
+/// Thread safety: may be shared between threads. In a forked child it gives kFailedPrecondition: it
+/// would look at the memory of the parent.
 /// Spec: Linux Documentation/admin-guide/mm/pagemap.rst.
 class PrivatePages {
  public:
@@ -44,6 +46,7 @@ class PrivatePages {
 
   UniqueFd pagemap_;
   bool can_scan_;  ///< PAGEMAP_SCAN, since Linux 6.7
+  ForkGuard fork_guard_;
 };
 
 }  // namespace waxvm::vmm
