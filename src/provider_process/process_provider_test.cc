@@ -184,7 +184,8 @@ TEST_F(ProcessProviderTest, LimitsRestartWhileAHostCallIsPending) {
     ASSERT_TRUE(std::holds_alternative<LimitReached>(*event));
     EXPECT_EQ(std::get<LimitReached>(*event).limit,
               wall ? LimitKind::kWallTime : LimitKind::kCpuTime);
-    EXPECT_GE(*instance->usage().cpu_time, milliseconds(300));
+    // On a busy machine the wall time holds less of it.
+    if (!wall) EXPECT_GE(*instance->usage().cpu_time, milliseconds(300));
   }
 }
 

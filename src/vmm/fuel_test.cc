@@ -122,7 +122,7 @@ TEST(PerfCounter, TheAlarmReachesItsThreadOnce) {
   while (::sigtimedwait(&mine, nullptr, &now) != signal && ThreadTime() - start < 5000ms) {
   }
   const auto taken = ThreadTime() - start;
-  EXPECT_GE(taken, 20ms);
+  EXPECT_GE(taken, 10ms) << "the two clocks differ by what others take of the processor";
   EXPECT_LT(taken, 1000ms);
   const auto counted = (*counter)->Read();
   ASSERT_TRUE(counted.ok());
