@@ -44,45 +44,47 @@ PoolShelf& Pool::State::ShelfOfThisThread() {
   return *shelves.back();
 }
 
-absl::StatusOr<std::string> Pool::State::Call(std::string_view function, std::string_view arguments,
-                                              const CallOptions& options) {
+absl::StatusOr<Pool::State::Turn> Pool::State::TakeTurn(
+    std::optional<std::chrono::nanoseconds> wall_time, const std::stop_token& stop) {
   PoolShelf& shelf = ShelfOfThisThread();
-  std::unique_ptr<Session> session;
+  Turn turn{.shelf = &shelf, .session = nullptr, .wall_time = wall_time};
   bool nested = false;
   {
     const MutexLock lock(shelf.mutex);
     nested = shelf.busy++ > 0;
-    session = shelf.TakeNewest();
-    if (session != nullptr) ++shelf.in_use;
+    turn.session = shelf.TakeNewest();
+    if (turn.session != nullptr) ++shelf.in_use;
   }
-  if (session == nullptr) return CallNew(shelf, nested, function, arguments, options);
-  return CallIn(shelf, std::move(session), function, arguments, options);
-}
+  if (turn.session != nullptr) return turn;
 
-absl::StatusOr<std::string> Pool::State::CallNew(PoolShelf& shelf, bool nested,
-                                                 std::string_view function,
-                                                 std::string_view arguments,
-                                                 const CallOptions& options) {
   // A limit of 0 or less is for Session to refuse.
   std::optional<Clock::time_point> deadline;
-  if (options.limits.wall_time && options.limits.wall_time->count() > 0)
-    deadline = Clock::now() + std::min(*options.limits.wall_time, kForEver);
+  if (wall_time && wall_time->count() > 0) deadline = Clock::now() + std::min(*wall_time, kForEver);
   absl::Cleanup leave = [&] { Leave(shelf); };
-  absl::StatusOr<std::unique_ptr<Session>> session = Acquire(nested, deadline, options.stop);
-  if (!session.ok()) return std::move(session).status();
+  WAXVM_ASSIGN_OR_RETURN(turn.session, Acquire(nested, deadline, stop));
   std::move(leave).Cancel();
   {
     const MutexLock lock(shelf.mutex);
     ++shelf.in_use;
   }
-  if (!deadline) return CallIn(shelf, *std::move(session), function, arguments, options);
+  if (!deadline) return turn;
+  turn.wall_time = *deadline - Clock::now();
+  if (turn.wall_time->count() > 0) return turn;
+  PutBack(shelf, std::move(turn.session), /*called=*/false);
+  return absl::DeadlineExceededError("the wall time limit passed while an instance was made");
+}
+
+absl::StatusOr<std::string> Pool::State::Call(std::string_view function, std::string_view arguments,
+                                              const CallOptions& options) {
+  if (snapshot_.is_of_start())
+    return absl::FailedPreconditionError(
+        "the pool runs a program: its snapshot is one of Snapshot::OfStart");
+  WAXVM_ASSIGN_OR_RETURN(Turn turn, TakeTurn(options.limits.wall_time, options.stop));
+  if (turn.wall_time == options.limits.wall_time)
+    return CallIn(*turn.shelf, std::move(turn.session), function, arguments, options);
   CallOptions rest = options;
-  rest.limits.wall_time = *deadline - Clock::now();
-  if (rest.limits.wall_time->count() > 0)
-    return CallIn(shelf, *std::move(session), function, arguments, rest);
-  PutBack(shelf, *std::move(session), /*called=*/false);
-  return absl::DeadlineExceededError(
-      "the wall time limit of the call passed while an instance was made for it");
+  rest.limits.wall_time = turn.wall_time;
+  return CallIn(*turn.shelf, std::move(turn.session), function, arguments, rest);
 }
 
 // The clone is put back here, before the caller has its result. Another thread cannot do it: a

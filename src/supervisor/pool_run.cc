@@ -12,36 +12,14 @@ absl::StatusOr<RunResult> Pool::State::Run(const RunRequest& request) {
   if (!snapshot_.is_of_start())
     return absl::FailedPreconditionError(
         "the pool answers calls: its snapshot is not one of Snapshot::OfStart");
-  PoolShelf& shelf = ShelfOfThisThread();
-  std::unique_ptr<Session> session;
-  bool nested = false;
-  {
-    const MutexLock lock(shelf.mutex);
-    nested = shelf.busy++ > 0;
-    session = shelf.TakeNewest();
-    if (session != nullptr) ++shelf.in_use;
-  }
-  if (session != nullptr) return RunIn(shelf, std::move(session), request);
-
-  // The limit bounds waiting and running together. One of 0 or less is for Session to refuse.
-  const auto limit = request.limits.wall_time;
-  std::optional<Clock::time_point> deadline;
-  if (limit && limit->count() > 0) deadline = Clock::now() + std::min(*limit, kForEver);
-  absl::Cleanup leave = [&] { Leave(shelf); };
-  absl::StatusOr<std::unique_ptr<Session>> acquired = Acquire(nested, deadline, request.stop);
-  if (!acquired.ok()) return std::move(acquired).status();
-  std::move(leave).Cancel();
-  {
-    const MutexLock lock(shelf.mutex);
-    ++shelf.in_use;
-  }
-  if (!deadline) return RunIn(shelf, *std::move(acquired), request);
+  WAXVM_ASSIGN_OR_RETURN(Turn turn, TakeTurn(request.limits.wall_time, request.stop));
+  if (turn.wall_time == request.limits.wall_time)
+    return RunIn(*turn.shelf, std::move(turn.session), request);
+  absl::Cleanup lost = [&] { Abandon(*turn.shelf, std::move(turn.session)); };
   RunRequest rest = request;
-  rest.limits.wall_time = *deadline - Clock::now();
-  if (rest.limits.wall_time->count() > 0) return RunIn(shelf, *std::move(acquired), rest);
-  PutBack(shelf, *std::move(acquired), /*called=*/false);
-  return absl::DeadlineExceededError(
-      "the wall time limit of the run passed while an instance was made for it");
+  rest.limits.wall_time = turn.wall_time;
+  std::move(lost).Cancel();
+  return RunIn(*turn.shelf, std::move(turn.session), rest);
 }
 
 absl::StatusOr<RunResult> Pool::State::RunIn(PoolShelf& shelf, std::unique_ptr<Session> session,

@@ -68,8 +68,15 @@ class Pool::State {
 
   // pool.cc: one call.
   PoolShelf& ShelfOfThisThread();
-  absl::StatusOr<std::string> CallNew(PoolShelf& shelf, bool nested, std::string_view function,
-                                      std::string_view arguments, const CallOptions& options);
+  /// An instance for a call or a run of this thread, and what is left of its wall time. Finish,
+  /// PutBack or Abandon end it.
+  struct Turn {
+    PoolShelf* shelf;
+    std::unique_ptr<Session> session;
+    std::optional<std::chrono::nanoseconds> wall_time;
+  };
+  absl::StatusOr<Turn> TakeTurn(std::optional<std::chrono::nanoseconds> wall_time,
+                                const std::stop_token& stop);
   absl::StatusOr<std::string> CallIn(PoolShelf& shelf, std::unique_ptr<Session> session,
                                      std::string_view function, std::string_view arguments,
                                      const CallOptions& options);
