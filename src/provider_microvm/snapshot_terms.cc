@@ -15,6 +15,7 @@
 #include "src/image/program_rep.h"
 #include "src/linux_abi/fixed_answers.h"
 #include "src/provider_microvm/snapshot.h"
+#include "src/vmm/system_pages.h"
 
 namespace waxvm::microvm {
 namespace {
@@ -88,12 +89,10 @@ std::string DigestOf(const kvm::CpuidTable& table) {
 // Programs hold addresses within the stubs and the vDSO, so the bytes must be these.
 std::string DigestOfSystemPages(const vmm::HostTraits& traits) {
   Digest digest;
-  vmm::MachineImage image;
-  image.options.vdso = true;
-  image.extended.fill(std::byte{0});
+  const vmm::MachineOptions options{.vdso = true};
   std::array<std::byte, kPageBytes> page;
-  for (const vmm::Machine::SystemPage& one : vmm::Machine::SystemPages(traits, image.options)) {
-    vmm::Machine::FillSystemPage(one.address, traits, image, page);
+  for (const vmm::SystemPage& one : vmm::SystemPages(traits, options)) {
+    vmm::FillSystemPage(one.address, traits, options, page);
     digest.Add(&one.address, sizeof one.address).Add(page.data(), page.size());
   }
   return digest.Hex();

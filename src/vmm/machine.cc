@@ -8,59 +8,15 @@
 
 #include "src/base/status.h"
 #include "src/base/strings.h"
-#include "src/vmm/stubs.h"
+#include "src/vmm/system_pages.h"
 #include "src/vmm/vdso/guest_clock.h"
 #include "src/vmm/vdso/page.h"
-
-extern "C" {
-extern const std::byte waxvm_stub_start[];
-extern const std::byte waxvm_stub_end[];
-extern const std::byte waxvm_stub_syscall_paravirtual[];
-extern const std::byte waxvm_stub_syscall_hardware[];
-extern const std::byte waxvm_stub_flush_syscall[];
-extern const std::byte waxvm_stub_flush_exception[];
-extern const std::byte waxvm_stub_flush_exception_code[];
-extern const std::byte waxvm_stub_load_extended[];
-extern const std::byte waxvm_stub_load_extended_end[];
-extern const std::byte waxvm_stub_saved_rax[];
-extern const std::byte waxvm_stub_exceptions[];
-extern const std::byte waxvm_stub_answers[];
-extern const std::byte waxvm_vdso_image[];
-extern const std::byte waxvm_vdso_image_end[];
-}
 
 namespace waxvm::vmm {
 namespace {
 
-// The machine's own pages, below the 64 KiB where no program may map anything; page 0 is absent.
-constexpr GuestVirtual kDescriptorAddress = 0x1000;
-constexpr GuestVirtual kStubAddress = WAXVM_STUB_ADDRESS;
-constexpr GuestVirtual kStackAddress = 0x3000;
-constexpr GuestVirtual kExtendedAddress = WAXVM_EXTENDED_ADDRESS;
-// Inside the descriptor page. The TSS is followed by the bitmap of ports 0 to 0xff and a byte of
-// ones that ends it.
-constexpr std::uint64_t kTssOffset = 0x80;
-constexpr std::uint64_t kBitmapOffset = 0x68;
-constexpr std::uint64_t kBitmapBytes = 32;
-constexpr std::uint64_t kIdtOffset = 0x200;
-// On the stack page: double faults get a stack of their own.
-constexpr std::uint64_t kInterruptStackTop = kStackAddress + 0xff0;
-constexpr std::uint64_t kDoubleFaultStackTop = kStackAddress + 0x7f0;
-
-constexpr int kVectors = 32;
-constexpr int kStubBytes = 16;
 constexpr std::uint32_t kVectorsWithErrorCode = 0x60227d00;
 constexpr int kGeneralProtection = 13;
-constexpr int kDoubleFault = 8;
-
-constexpr std::uint16_t kPortSystemCall = 0xf0;
-constexpr std::uint16_t kPortException = 0xf1;
-
-constexpr std::uint16_t kKernelCode = 0x08;
-constexpr std::uint16_t kKernelData = 0x10;
-constexpr std::uint16_t kUserData = 0x20 | 3;
-constexpr std::uint16_t kUserCode = 0x28 | 3;
-constexpr std::uint16_t kTss = 0x30;
 
 constexpr std::uint32_t kMsrStar = 0xc0000081;
 constexpr std::uint32_t kMsrLstar = 0xc0000082;
@@ -78,74 +34,9 @@ constexpr std::uint64_t kEfer = 0xd01;                               // NXE, LMA
 
 constexpr int kUserAddressBits = 47;
 
-constexpr std::int32_t kLeave = -4096;
-constexpr std::int32_t kSetFsBase = -4097;
-constexpr std::uint32_t kArchPrctl = 158;
-constexpr std::uint32_t kAnswers = 512;
-
-std::uint64_t StubOffset(const std::byte* symbol) {
-  return static_cast<std::uint64_t>(symbol - waxvm_stub_start);
-}
-
 bool InLoadStub(std::uint64_t address) {
   return address >= kStubAddress + StubOffset(waxvm_stub_load_extended) &&
          address < kStubAddress + StubOffset(waxvm_stub_load_extended_end);
-}
-
-template <typename T>
-void Put(std::byte* at, T value) {
-  std::memcpy(at, &value, sizeof value);
-}
-
-// AMD64 APM volume 2, figure 4-24: a 64-bit interrupt gate.
-void PutGate(std::byte* idt, int vector, std::uint64_t handler, int stack_table, int ring) {
-  std::byte* gate = idt + 16 * vector;
-  Put<std::uint16_t>(gate, static_cast<std::uint16_t>(handler));
-  Put<std::uint16_t>(gate + 2, kKernelCode);
-  Put<std::uint16_t>(gate + 4, static_cast<std::uint16_t>(0x8e00 | (ring << 13) | stack_table));
-  Put<std::uint16_t>(gate + 6, static_cast<std::uint16_t>(handler >> 16));
-  Put<std::uint32_t>(gate + 8, static_cast<std::uint32_t>(handler >> 32));
-}
-
-void FillDescriptorPage(std::byte* page, bool open_system_call_port) {
-  const std::array<std::uint64_t, 8> gdt = {
-      0,
-      0x00af9b000000ffff,  // 0x08 ring-0 code
-      0x00cf93000000ffff,  // 0x10 ring-0 data
-      0,
-      0x00cff3000000ffff,  // 0x20 ring-3 data
-      0x00affb000000ffff,  // 0x28 ring-3 code
-      (kBitmapOffset + kBitmapBytes) | ((kDescriptorAddress + kTssOffset) << 16) |
-          (std::uint64_t{0x8b} << 40),  // 0x30 busy TSS below 16 MiB
-      0,
-  };
-  std::memcpy(page, gdt.data(), sizeof gdt);
-  std::byte* tss = page + kTssOffset;
-  Put<std::uint64_t>(tss + 0x04, kInterruptStackTop);
-  Put<std::uint64_t>(tss + 0x24, kDoubleFaultStackTop);
-  Put<std::uint16_t>(tss + 0x66, kBitmapOffset);
-  std::memset(tss + kBitmapOffset, 0xff, kBitmapBytes + 1);
-  if (open_system_call_port)
-    tss[kBitmapOffset + kPortSystemCall / 8] &= ~(std::byte{1} << (kPortSystemCall % 8));
-  const std::uint64_t stubs = kStubAddress + StubOffset(waxvm_stub_exceptions);
-  for (int vector = 0; vector < kVectors; ++vector) {
-    // Ring 3 may raise the breakpoint and overflow exceptions by instruction, nothing else.
-    const int ring = vector == 3 || vector == 4 ? 3 : 0;
-    PutGate(page + kIdtOffset, vector, stubs + static_cast<std::uint64_t>(vector * kStubBytes),
-            vector == kDoubleFault ? 1 : 0, ring);
-  }
-}
-
-void PutAnswer(std::byte* stub_page, std::uint32_t number, std::int32_t value) {
-  Put<std::int32_t>(stub_page + StubOffset(waxvm_stub_answers) + 4 * number, value);
-}
-
-void FillStubPage(std::byte* page, bool can_set_fs_base, std::span<const FixedAnswer> answers) {
-  std::memcpy(page, waxvm_stub_start, static_cast<std::size_t>(waxvm_stub_end - waxvm_stub_start));
-  for (const FixedAnswer& answer : answers)
-    if (answer.number < kAnswers && answer.value > kLeave)
-      PutAnswer(page, answer.number, answer.value);
-  if (can_set_fs_base) PutAnswer(page, kArchPrctl, kSetFsBase);
 }
 
 kvm_segment Segment(std::uint16_t selector, std::uint8_t type, std::uint8_t ring, bool code) {
@@ -236,9 +127,7 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::CreateFrom(const kvm::System& 
   std::unique_ptr<Machine> machine(
       new Machine(traits, std::move(memory), std::move(pages), std::move(vm), std::move(vcpu)));
   machine->options_ = image.options;
-  machine->stub_frame_ = image.stub_frame;
-  machine->stack_frame_ = image.stack_frame;
-  machine->vdso_data_frame_ = image.vdso_data_frame;
+  machine->frames_ = image.frames;
   WAXVM_RETURN_IF_ERROR(machine->SetUpVcpu(image.options));
   machine->LoadImageState(image);
   if (!machine->PayExtended()) return Internal("KVM refuses the vector registers of the snapshot");
@@ -261,15 +150,15 @@ absl::StatusOr<std::shared_ptr<const MachineImage>> Machine::TakeImage() {
   auto image = std::make_shared<MachineImage>();
   image->general = general();
   WAXVM_RETURN_IF_ERROR(vcpu_.GetExtended(image->extended));
-  FillExtendedPage(*image);
+  // Where the next machine's ring 3 finds what to load.
+  if (std::byte* const page = pages_.SystemPage(kExtendedAddress); page != nullptr)
+    FillExtendedPage(traits_, *image, std::span(page, kPageBytes));
   WAXVM_ASSIGN_OR_RETURN(image->memory,
-                         memory_->TakeImage(vdso_data_frame_ ? std::span(&*vdso_data_frame_, 1)
-                                                             : std::span<const GuestPhysical>()));
+                         memory_->TakeImage(frames_.vdso_data ? std::span(&*frames_.vdso_data, 1)
+                                                              : std::span<const GuestPhysical>()));
   image->root = pages_.root();
   image->tables.assign(pages_.tables().begin(), pages_.tables().end());
-  image->stub_frame = stub_frame_;
-  image->stack_frame = stack_frame_;
-  image->vdso_data_frame = vdso_data_frame_;
+  image->frames = frames_;
   image->options = options_;
   image->special = special();
   image->special.cs = Segment(kUserCode, 11, 3, /*code=*/true);
@@ -277,16 +166,20 @@ absl::StatusOr<std::shared_ptr<const MachineImage>> Machine::TakeImage() {
   return image;
 }
 
-// An image may come from anywhere: nothing of it runs before somebody has set its limits.
+// An image may come from anywhere: nothing of it runs before somebody has set its limits. Without
+// the answers of the stubs, which depend on the program.
 bool Machine::HasOwnSystemPages() const {
-  const std::byte* const stubs = pages_.SystemPage(kStubAddress);
-  const std::byte* const descriptors = pages_.SystemPage(kDescriptorAddress);
-  const std::byte* const stack = pages_.SystemPage(kStackAddress);
-  if (stubs == nullptr || descriptors == nullptr || stack == nullptr) return false;
-  std::array<std::byte, kPageBytes> page{};
-  FillDescriptorPage(page.data(), traits_.kind == VmKind::kParavirtual);
-  return std::memcmp(descriptors, page.data(), page.size()) == 0 &&
-         std::memcmp(stubs, waxvm_stub_start, StubOffset(waxvm_stub_answers)) == 0;
+  std::array<std::byte, kPageBytes> own;
+  for (const SystemPage& page : SystemPages(traits_, {})) {
+    const std::byte* const there = pages_.SystemPage(page.address);
+    if (there == nullptr) return false;
+    if (page.address != kDescriptorAddress && page.address != kStubAddress) continue;
+    FillSystemPage(page.address, traits_, {}, own);
+    const std::size_t bytes =
+        page.address == kStubAddress ? StubOffset(waxvm_stub_answers) : own.size();
+    if (std::memcmp(there, own.data(), bytes) != 0) return false;
+  }
+  return true;
 }
 
 // What KVM makes when a vCPU first runs takes as long as the rest of a first call. So it runs once,
@@ -302,18 +195,6 @@ void Machine::WarmUp(const MachineImage& image) {
   vcpu_.run().kvm_dirty_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
   vcpu_.Run();
   vcpu_.run().kvm_dirty_regs = 0;
-}
-
-// Where the next machine's ring 3 finds what to load.
-void Machine::FillExtendedPage(const MachineImage& image) {
-  std::byte* const page = pages_.SystemPage(kExtendedAddress);
-  if (page != nullptr) PutExtended(traits_, image, std::span(page, kPageBytes));
-}
-
-void Machine::PutExtended(const HostTraits& traits, const MachineImage& image,
-                          std::span<std::byte> page) {
-  std::memcpy(page.data(), image.extended.data(), traits.extended_bytes);
-  Put<std::uint64_t>(page.data() + WAXVM_EXTENDED_RDX, image.general.rdx);
 }
 
 // KVM has taken the same state already, so the processor will; and it is the host's alone, in a
@@ -349,45 +230,16 @@ absl::Status Machine::Restore(const MachineImage& image) {
 }
 
 absl::Status Machine::BuildSystemPages(const MachineOptions& options) {
-  const auto descriptors = memory_->AllocateFrame();
-  const auto stubs = memory_->AllocateFrame();
-  const auto stack = memory_->AllocateFrame();
-  const bool paravirtual = traits_.kind == VmKind::kParavirtual;
-  if (!descriptors || !stubs || !stack ||
-      !pages_.MapSystemPage(kDescriptorAddress, *descriptors, /*user=*/false, /*write=*/false) ||
-      !pages_.MapSystemPage(kStubAddress, *stubs, /*user=*/paravirtual, /*write=*/false) ||
-      !pages_.MapSystemPage(kStackAddress, *stack, /*user=*/false, /*write=*/true))
-    return absl::ResourceExhaustedError(
-        "the memory limit does not leave room for the machine itself (about 64 KiB)");
-  stub_frame_ = *stubs;
-  stack_frame_ = *stack;
-  if (traits_.loads_extended_inside) {
-    const auto extended = memory_->AllocateFrame();
-    if (!extended || !pages_.MapSystemPage(kExtendedAddress, *extended, /*user=*/true,
-                                           /*write=*/false))
-      return absl::ResourceExhaustedError("the memory limit does not leave room for the machine");
-  }
-  FillDescriptorPage(memory_->At(*descriptors), paravirtual);
-  FillStubPage(memory_->At(*stubs), paravirtual && traits_.has_fsgsbase, options.fixed_answers);
-  return options.vdso ? MapVdso() : absl::OkStatus();
-}
-
-absl::Status Machine::MapVdso() {
-  const std::span<const std::byte> image(waxvm_vdso_image, waxvm_vdso_image_end);
-  const auto data = memory_->AllocateFrame();
-  bool mapped = data && pages_.MapSystemPage(WAXVM_VDSO_DATA_ADDRESS, *data, /*user=*/true,
-                                             /*write=*/false);
-  for (std::size_t done = 0; mapped && done < image.size(); done += kPageBytes) {
+  std::vector<GuestPhysical> frames;
+  for (const SystemPage& page : SystemPages(traits_, options)) {
     const auto frame = memory_->AllocateFrame();
-    mapped = frame && pages_.MapSystemPage(WAXVM_VDSO_IMAGE_ADDRESS + done, *frame, /*user=*/true,
-                                           /*write=*/false);
-    if (!mapped) break;
-    const auto part = image.subspan(done, std::min<std::size_t>(kPageBytes, image.size() - done));
-    std::memcpy(memory_->At(*frame), part.data(), part.size());
+    if (!frame || !pages_.MapSystemPage(page.address, *frame, page.user, page.writable))
+      return absl::ResourceExhaustedError(
+          "the memory limit does not leave room for the machine itself (about 64 KiB)");
+    FillSystemPage(page.address, traits_, options, std::span(memory_->At(*frame), kPageBytes));
+    frames.push_back(*frame);
   }
-  if (!mapped)
-    return absl::ResourceExhaustedError("the memory limit does not leave room for the vDSO");
-  vdso_data_frame_ = *data;
+  frames_ = SystemFrames::Of(frames, options);
   return absl::OkStatus();
 }
 
@@ -397,21 +249,21 @@ std::optional<std::uint64_t> Machine::system_call_entry() const {
 }
 
 std::uint64_t Machine::vdso_address() const {
-  return vdso_data_frame_ ? WAXVM_VDSO_IMAGE_ADDRESS : 0;
+  return frames_.vdso_data ? WAXVM_VDSO_IMAGE_ADDRESS : 0;
 }
 
 std::shared_ptr<ClockSource> Machine::MakeGuestClock(std::shared_ptr<ClockSource> host,
                                                      std::function<bool()> may_show) {
-  if (!vdso_data_frame_ || !traits_.CanTellTime()) return host;
+  if (!frames_.vdso_data || !traits_.CanTellTime()) return host;
   return std::make_shared<GuestClock>(
       std::move(host), traits_.tsc_khz,
-      reinterpret_cast<waxvm_vdso_page*>(memory_->At(*vdso_data_frame_)), ReadTsc,
+      reinterpret_cast<waxvm_vdso_page*>(memory_->At(*frames_.vdso_data)), ReadTsc,
       std::move(may_show));
 }
 
 void Machine::SetFixedAnswer(std::uint32_t number, std::int32_t value) {
   if (number >= kAnswers || number == kArchPrctl || value <= kLeave) return;
-  PutAnswer(memory_->At(stub_frame_), number, value);
+  PutAnswer(memory_->At(frames_.stub), number, value);
 }
 
 absl::Status Machine::SetUpVcpu(const MachineOptions& options) {
@@ -547,7 +399,7 @@ Exit Machine::DecodeException(std::uint64_t stub_offset) {
         .kind = Exit::Kind::kFailed,
         .detail = absl::StrFormat("exception %d with the stack at %#x", exit.vector, user_.rsp)};
   std::uint64_t frame[6];  // [error code], rip, cs, rflags, rsp, ss
-  std::memcpy(frame, memory_->At(stack_frame_) + offset, words * 8);
+  std::memcpy(frame, memory_->At(frames_.stack) + offset, words * 8);
   const std::uint64_t* interrupted = with_code ? frame + 1 : frame;
   exit.error_code = with_code ? frame[0] : 0;
   exit.address = special().cr2;
@@ -585,7 +437,7 @@ bool Machine::ReturnThroughFlush() {
       way = waxvm_stub_flush_exception_code;
       break;
   }
-  Put<std::uint64_t>(memory_->At(stub_frame_) + StubOffset(waxvm_stub_saved_rax),
+  Put<std::uint64_t>(memory_->At(frames_.stub) + StubOffset(waxvm_stub_saved_rax),
                      synced().regs.rax);
   synced().regs.rip = kStubAddress + StubOffset(way);
   vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS;
@@ -597,8 +449,8 @@ void Machine::ReturnThroughFrame() {
   kvm_regs& regs = synced().regs;
   const std::uint64_t frame[5] = {regs.rip, kUserCode, regs.rflags, regs.rsp, kUserData};
   const std::uint64_t at = kInterruptStackTop - sizeof frame;
-  std::memcpy(memory_->At(stack_frame_) + (at - kStackAddress), frame, sizeof frame);
-  Put<std::uint64_t>(memory_->At(stub_frame_) + StubOffset(waxvm_stub_saved_rax), regs.rax);
+  std::memcpy(memory_->At(frames_.stack) + (at - kStackAddress), frame, sizeof frame);
+  Put<std::uint64_t>(memory_->At(frames_.stub) + StubOffset(waxvm_stub_saved_rax), regs.rax);
   regs.rip = kStubAddress + StubOffset(waxvm_stub_flush_exception);
   regs.rsp = at;
   regs.rflags = kFlagsReserved;
@@ -682,50 +534,15 @@ void Machine::SetSystemCallResult(std::int64_t value) {
 void Machine::SkipInstruction(std::uint64_t bytes, std::uint64_t rax, std::uint64_t rdx) {
   if (stop_ != Stop::kException && stop_ != Stop::kExceptionWithCode) return;
   user_.rip += bytes;
-  Put<std::uint64_t>(memory_->At(stack_frame_) + return_slot_, user_.rip);
+  Put<std::uint64_t>(memory_->At(frames_.stack) + return_slot_, user_.rip);
   synced().regs.rax = rax;
   synced().regs.rdx = rdx;
   vcpu_.run().kvm_dirty_regs |= KVM_SYNC_X86_REGS;
 }
 
-std::vector<Machine::SystemPage> Machine::SystemPages(const HostTraits& traits,
-                                                      const MachineOptions& options) {
-  const bool paravirtual = traits.kind == VmKind::kParavirtual;
-  std::vector<SystemPage> pages = {
-      {.address = kDescriptorAddress},
-      {.address = kStubAddress, .user = paravirtual},
-      {.address = kStackAddress, .writable = true},
-  };
-  if (options.vdso) {
-    pages.push_back({.address = WAXVM_VDSO_DATA_ADDRESS, .user = true});
-    const auto bytes = static_cast<std::uint64_t>(waxvm_vdso_image_end - waxvm_vdso_image);
-    for (std::uint64_t done = 0; done < bytes; done += kPageBytes)
-      pages.push_back({.address = WAXVM_VDSO_IMAGE_ADDRESS + done, .user = true});
-  }
-  if (traits.loads_extended_inside) pages.push_back({.address = kExtendedAddress, .user = true});
-  return pages;
-}
-
-void Machine::FillSystemPage(GuestVirtual address, const HostTraits& traits,
-                             const MachineImage& image, std::span<std::byte> page) {
-  const MachineOptions& options = image.options;
-  const bool paravirtual = traits.kind == VmKind::kParavirtual;
-  std::ranges::fill(page, std::byte{0});
-  if (address == kExtendedAddress) PutExtended(traits, image, page);
-  if (address == kDescriptorAddress) FillDescriptorPage(page.data(), paravirtual);
-  if (address == kStubAddress)
-    FillStubPage(page.data(), paravirtual && traits.has_fsgsbase, options.fixed_answers);
-  if (address < WAXVM_VDSO_IMAGE_ADDRESS) return;
-  const std::span<const std::byte> vdso(waxvm_vdso_image, waxvm_vdso_image_end);
-  const auto part = vdso.subspan(address - WAXVM_VDSO_IMAGE_ADDRESS);
-  std::memcpy(page.data(), part.data(), std::min(page.size(), part.size()));
-}
-
 void Machine::PutSystem(const HostTraits& traits, std::span<const GuestPhysical> frames,
                         MachineImage& image) {
-  image.stub_frame = frames[1];
-  image.stack_frame = frames[2];
-  if (image.options.vdso) image.vdso_data_frame = frames[3];
+  image.frames = SystemFrames::Of(frames, image.options);
   image.special = RingThree(traits, image.root, ControlRegister4(traits, image.options.trap_rdtsc));
 }
 

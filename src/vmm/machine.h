@@ -90,14 +90,22 @@ struct UserRegisters {
   std::uint64_t gs_base = 0;
 };
 
+/// Where those of a machine's own pages lie that it changes as it runs.
+struct SystemFrames {
+  GuestPhysical stub = 0;
+  GuestPhysical stack = 0;
+  std::optional<GuestPhysical> vdso_data = {};
+
+  /// Of the pages of SystemPages (system_pages.h), in their order.
+  static SystemFrames Of(std::span<const GuestPhysical> frames, const MachineOptions& options);
+};
+
 /// A machine at one moment, while it is at user mode. Immutable; may be shared between threads.
 struct MachineImage {
   std::shared_ptr<const MemoryImage> memory;
   GuestPhysical root = 0;
   std::vector<GuestPhysical> tables;
-  GuestPhysical stub_frame = 0;
-  GuestPhysical stack_frame = 0;
-  std::optional<GuestPhysical> vdso_data_frame;
+  SystemFrames frames;
   MachineOptions options;  ///< without the fixed answers, which the memory has
   kvm_regs general{};      ///< ring 3's
   kvm_sregs special{};     ///< in ring 3
@@ -139,17 +147,6 @@ class Machine {
                                                              MemoryAccount& account,
                                                              const MachineImage& image);
 
-  /// A page of the machine's own, as every machine with these options has it.
-  struct SystemPage {
-    GuestVirtual address = 0;
-    bool user = false;
-    bool writable = false;
-  };
-  static std::vector<SystemPage> SystemPages(const HostTraits& traits,
-                                             const MachineOptions& options);
-  /// What such a page holds in an image, whose options and registers are set.
-  static void FillSystemPage(GuestVirtual address, const HostTraits& traits,
-                             const MachineImage& image, std::span<std::byte> page);
   /// Puts `frames`, of the pages of SystemPages in their order, and the special registers of
   /// ring 3 into an image.
   static void PutSystem(const HostTraits& traits, std::span<const GuestPhysical> frames,
@@ -234,9 +231,6 @@ class Machine {
   void WarmUp(const MachineImage& image);
   /// The machine's own pages hold what this build puts there.
   bool HasOwnSystemPages() const;
-  void FillExtendedPage(const MachineImage& image);
-  static void PutExtended(const HostTraits& traits, const MachineImage& image,
-                          std::span<std::byte> page);
   bool HasExtendedPage(const MachineImage& image) const;
   /// The guest begins in the stub that loads what is owed. False where it cannot.
   bool ReturnThroughLoad();
@@ -245,7 +239,6 @@ class Machine {
   /// Puts what is owed into the vCPU now. False when KVM refuses it.
   bool PayExtended();
   absl::Status BuildSystemPages(const MachineOptions& options);
-  absl::Status MapVdso();
   absl::Status SetUpVcpu(const MachineOptions& options);
   Exit DecodeDoorbell();
   Exit DecodeException(std::uint64_t stub_offset);
@@ -263,9 +256,7 @@ class Machine {
   PageTable pages_;
   std::unique_ptr<kvm::Vm> vm_;
   kvm::Vcpu vcpu_;
-  GuestPhysical stub_frame_ = 0;
-  GuestPhysical stack_frame_ = 0;
-  std::optional<GuestPhysical> vdso_data_frame_;
+  SystemFrames frames_;
   MachineOptions options_;
   mutable bool special_is_current_ = false;  ///< the run area has them
   std::uint64_t cr4_ = 0;

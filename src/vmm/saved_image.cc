@@ -11,6 +11,7 @@
 #include "src/base/sealed_file.h"
 #include "src/base/status.h"
 #include "src/vmm/page_bits.h"
+#include "src/vmm/system_pages.h"
 
 namespace waxvm::vmm {
 
@@ -68,7 +69,7 @@ class TableWalk {
  public:
   TableWalk(const Mapping& memory, std::uint64_t bytes, const HostTraits& traits,
             const MachineOptions& options)
-      : memory_(memory), frames_(bytes), system_(Machine::SystemPages(traits, options)) {
+      : memory_(memory), frames_(bytes), system_(SystemPages(traits, options)) {
     system_frames_.assign(system_.size(), kNone);
   }
 
@@ -97,7 +98,7 @@ class TableWalk {
 
   std::vector<GuestPhysical> TakeTables() { return std::move(tables_); }
   std::span<const GuestPhysical> system_frames() const { return system_frames_; }
-  const std::vector<Machine::SystemPage>& system() const { return system_; }
+  const std::vector<SystemPage>& system() const { return system_; }
 
  private:
   static constexpr GuestPhysical kNone = ~GuestPhysical{0};
@@ -148,7 +149,7 @@ class TableWalk {
   }
 
   absl::Status SystemLeaf(std::uint64_t entry, GuestPhysical frame, GuestVirtual address) {
-    const auto page = std::ranges::find(system_, address, &Machine::SystemPage::address);
+    const auto page = std::ranges::find(system_, address, &SystemPage::address);
     if (page == system_.end()) return Damaged("a page of nobody's");
     const std::uint64_t flags =
         kPresent | kAccessed | kDirty | (page->user ? kUser : 0) | (page->writable ? kWritable : 0);
@@ -160,7 +161,7 @@ class TableWalk {
 
   const Mapping& memory_;
   Frames frames_;
-  const std::vector<Machine::SystemPage> system_;
+  const std::vector<SystemPage> system_;
   std::vector<GuestPhysical> system_frames_;
   std::vector<GuestPhysical> tables_;
   std::vector<GuestPhysical> shared_;
@@ -186,7 +187,7 @@ SavedMachine SaveMachine(const MachineImage& image) {
   for (const std::uint64_t frame : memory.free_large)
     for (std::uint64_t i = 0; i < kLargePageBytes / kPageBytes; ++i)
       left_out[frame / kPageBytes + i] = true;
-  for (const GuestPhysical frame : {image.stub_frame, image.stack_frame})
+  for (const GuestPhysical frame : {image.frames.stub, image.frames.stack})
     left_out[frame / kPageBytes] = true;
   off_t data = 0;
   for (std::uint64_t at = 0; at < memory.bytes; at += kPageBytes) {
@@ -248,6 +249,7 @@ absl::StatusOr<std::shared_ptr<const MachineImage>> MachineLoader::Finish(
   WAXVM_RETURN_IF_ERROR(walk.Run(saved_, shared, check));
   auto image = std::make_shared<MachineImage>();
   image->options = options;
+  image->options.fixed_answers = {};
   image->root = saved_.root;
   image->tables = walk.TakeTables();
   Machine::PutSystem(traits, walk.system_frames(), *image);
@@ -268,10 +270,11 @@ absl::StatusOr<std::shared_ptr<const MachineImage>> MachineLoader::Finish(
 
   for (std::size_t i = 0; i < walk.system().size(); ++i) {
     std::array<std::byte, kPageBytes> page;
-    Machine::FillSystemPage(walk.system()[i].address, traits, *image, page);
+    const GuestVirtual address = walk.system()[i].address;
+    FillSystemPage(address, traits, options, page);
+    if (address == kExtendedAddress) FillExtendedPage(traits, *image, page);
     WAXVM_RETURN_IF_ERROR(Put(walk.system_frames()[i], page));
   }
-  image->options.fixed_answers = {};
   WAXVM_RETURN_IF_ERROR(SealFile(file_.get()));
   WAXVM_ASSIGN_OR_RETURN(PrivatePages private_pages, PrivatePages::Open());
   image->memory =

@@ -88,8 +88,8 @@ TEST_F(SavedImage, GoesOnWhereItWas) {
   const auto loaded = LoadSaved();
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ((*loaded)->tables, image_->tables);
-  EXPECT_EQ((*loaded)->stub_frame, image_->stub_frame);
-  EXPECT_EQ((*loaded)->stack_frame, image_->stack_frame);
+  EXPECT_EQ((*loaded)->frames.stub, image_->frames.stub);
+  EXPECT_EQ((*loaded)->frames.stack, image_->frames.stack);
   MemoryAccount account(kMemoryBytes);
   auto machine = Machine::CreateFrom(*system_, traits_, account, **loaded);
   ASSERT_TRUE(machine.ok()) << machine.status();
@@ -120,7 +120,7 @@ TEST_F(SavedImage, FramesHaveOneOwner) {
     At(loader, std::uint64_t{5} << 39, 4).Put(kTableFlags | loader.saved().root);
   });
   ExpectRefused("a free frame that is mapped",
-                [&](SavedMachine& saved) { saved.free_small.push_back(image_->stub_frame); });
+                [&](SavedMachine& saved) { saved.free_small.push_back(image_->frames.stub); });
   ExpectRefused("a free frame twice", [](SavedMachine& saved) {
     ASSERT_FALSE(saved.free_small.empty());
     saved.free_small.push_back(saved.free_small.front());
