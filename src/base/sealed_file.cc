@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "src/base/file_io.h"
 #include "src/base/status.h"
 
 namespace waxvm {
@@ -31,16 +32,6 @@ absl::StatusOr<UniqueFd> NewMemoryFile(const char* name, Executable executable) 
   return UniqueFd(fd);
 }
 
-absl::Status WriteAll(int fd, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return ErrnoStatus(errno, "cannot write to a file in memory");
-    bytes = bytes.subspan(static_cast<std::size_t>(written));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status SealFile(int fd) {
   // A page that the kernel is moving at this moment counts as one that somebody may write to;
   // nobody keeps it for long.
@@ -57,7 +48,7 @@ absl::Status SealFile(int fd) {
 absl::StatusOr<UniqueFd> NewSealedFile(const char* name, Executable executable,
                                        std::span<const std::byte> bytes) {
   WAXVM_ASSIGN_OR_RETURN(UniqueFd file, NewMemoryFile(name, executable));
-  WAXVM_RETURN_IF_ERROR(WriteAll(file.get(), bytes));
+  WAXVM_RETURN_IF_ERROR(WriteAll(file.get(), bytes, "cannot write to a file in memory"));
   WAXVM_RETURN_IF_ERROR(SealFile(file.get()));
   if (::lseek(file.get(), 0, SEEK_SET) != 0)
     return ErrnoStatus(errno, "cannot rewind a file in memory");

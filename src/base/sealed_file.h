@@ -17,9 +17,6 @@ enum class Executable { kNo, kYes };
 /// An empty memfd that can be sealed, close-on-exec. `name` is what /proc shows.
 absl::StatusOr<UniqueFd> NewMemoryFile(const char* name, Executable executable);
 
-/// Appends all of `bytes`.
-absl::Status WriteAll(int fd, std::span<const std::byte> bytes);
-
 /// Forbids writing, growing, shrinking and further seals. No writable mapping may exist.
 absl::Status SealFile(int fd);
 

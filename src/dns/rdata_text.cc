@@ -55,16 +55,8 @@ std::string AddressToText(int family, Bytes bytes) {
 std::string StringsToText(Reader& reader) {
   std::string text;
   while (reader.left() > 0) {
-    text += text.empty() ? "\"" : " \"";
-    for (const std::uint8_t c : reader.Take(reader.U8())) {
-      if (c < ' ' || c >= 0x7f)
-        text += absl::StrFormat("\\%03d", c);
-      else if (c == '"' || c == '\\')
-        text += {'\\', static_cast<char>(c)};
-      else
-        text.push_back(static_cast<char>(c));
-    }
-    text.push_back('"');
+    if (!text.empty()) text.push_back(' ');
+    AppendQuoted(reader.Take(reader.U8()), text);
   }
   return text;
 }

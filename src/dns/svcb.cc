@@ -92,20 +92,6 @@ bool IsValue(std::uint16_t key, Bytes value) {
   }
 }
 
-/// As a word in quotes.
-void AppendQuoted(Bytes value, std::string& text) {
-  text.push_back('"');
-  for (const std::uint8_t c : value) {
-    if (c < ' ' || c >= 0x7f)
-      text += absl::StrFormat("\\%03d", c);
-    else if (c == '"' || c == '\\')
-      text += {'\\', static_cast<char>(c)};
-    else
-      text.push_back(static_cast<char>(c));
-  }
-  text.push_back('"');
-}
-
 /// A list in which commas and backslashes of the items are escaped once more.
 std::string AlpnToText(Bytes value) {
   std::string list;
@@ -244,6 +230,19 @@ absl::StatusOr<std::string> ValueFromText(std::uint16_t key, std::string_view es
 }
 
 }  // namespace
+
+void AppendQuoted(Bytes value, std::string& text) {
+  text.push_back('"');
+  for (const std::uint8_t c : value) {
+    if (c < ' ' || c >= 0x7f)
+      text += absl::StrFormat("\\%03d", c);
+    else if (c == '"' || c == '\\')
+      text += {'\\', static_cast<char>(c)};
+    else
+      text.push_back(static_cast<char>(c));
+  }
+  text.push_back('"');
+}
 
 absl::Status CheckSvcParams(Bytes params) {
   std::set<std::uint16_t> present;

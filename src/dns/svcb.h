@@ -16,6 +16,9 @@ namespace waxvm::dns {
 /// mandatory is there. Errors: kInvalidArgument. Spec: RFC 9460 sections 2.2, 7 and 8.
 absl::Status CheckSvcParams(Bytes params);
 
+/// `value` as a word in quotes, in presentation form. Spec: RFC 1035 section 5.1.
+void AppendQuoted(Bytes value, std::string& text);
+
 /// In presentation form, each with a blank before it. `params` were checked.
 std::string SvcParamsToText(Bytes params);
 

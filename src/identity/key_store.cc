@@ -10,9 +10,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
+#include "src/base/file_io.h"
 #include "src/base/status.h"
 #include "src/base/unique_fd.h"
 #include "src/identity/sodium_ready.h"
@@ -86,12 +88,7 @@ absl::StatusOr<Secret> ReadOwned(int folder, const std::string& file, const std:
 }
 
 absl::Status WriteDurably(int fd, std::string_view bytes, const std::string& path) {
-  while (!bytes.empty()) {
-    const ssize_t written = write(fd, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return ErrnoStatus(errno, path);
-    bytes.remove_prefix(static_cast<std::size_t>(written));
-  }
+  WAXVM_RETURN_IF_ERROR(WriteAll(fd, std::as_bytes(std::span(bytes)), path));
   if (fsync(fd) != 0) return ErrnoStatus(errno, path);
   return absl::OkStatus();
 }

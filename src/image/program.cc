@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "src/base/file_io.h"
 #include "src/base/sealed_file.h"
 #include "src/base/status.h"
 #include "src/image/program_rep.h"
@@ -37,7 +38,8 @@ absl::StatusOr<std::uint64_t> CopyFile(int from, int to) {
     if (got == 0) return copied;
     copied += static_cast<std::uint64_t>(got);
     if (copied > image::kMaxImageBytes) return TooLarge(copied);
-    WAXVM_RETURN_IF_ERROR(WriteAll(to, std::span(buffer).first(static_cast<std::size_t>(got))));
+    WAXVM_RETURN_IF_ERROR(WriteAll(to, std::span(buffer).first(static_cast<std::size_t>(got)),
+                                   "cannot write to a file in memory"));
   }
 }
 

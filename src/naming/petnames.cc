@@ -11,7 +11,10 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <span>
 
+#include "src/base/atomic_file.h"
+#include "src/base/file_io.h"
 #include "src/base/mutex.h"
 #include "src/base/status.h"
 #include "src/base/unique_fd.h"
@@ -178,25 +181,10 @@ class Petnames::Rep {
   }
 
   absl::Status Write(const Names& names) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const std::string draft = path_ + ".new";
-    (void)unlink(draft.c_str());  // of one who was interrupted; the lock is ours
-    const UniqueFd file(
-        open(draft.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!file) return ErrnoStatus(errno, draft);
-    std::string_view rest;
-    const std::string text = WriteNames(names);
-    for (rest = text; !rest.empty();) {
-      const ssize_t written = write(file.get(), rest.data(), rest.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) return ErrnoStatus(errno, draft);
-      rest.remove_prefix(static_cast<std::size_t>(written));
-    }
-    if (fsync(file.get()) != 0 || rename(draft.c_str(), path_.c_str()) != 0)
-      return ErrnoStatus(errno, path_);
-    const std::size_t slash = path_.rfind('/');
-    const std::string folder = slash == path_.npos ? "." : path_.substr(0, slash + 1);
-    const UniqueFd opened(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!opened || fsync(opened.get()) != 0) return ErrnoStatus(errno, folder);
+    WAXVM_RETURN_IF_ERROR(ReplaceFile(path_, [&](int file) {
+      const std::string text = WriteNames(names);
+      return WriteAll(file, std::as_bytes(std::span(text)), path_);
+    }));
     state_ = {};  // is read again at the next look
     return absl::OkStatus();
   }

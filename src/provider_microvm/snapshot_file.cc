@@ -15,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "src/base/byte_archive.h"
 #include "src/base/crc32c.h"
+#include "src/base/file_io.h"
 #include "src/base/status.h"
 #include "src/linux_abi/fixed_answers.h"
 #include "src/linux_abi/image_codec.h"
@@ -26,6 +27,7 @@ namespace waxvm::microvm {
 namespace {
 
 constexpr std::uint32_t kVersion = 1;
+constexpr std::string_view kWriting = "writing a snapshot file";
 constexpr char kMagic[8] = {'w', 'a', 'x', 'v', 'm', 's', 'n', 'p'};
 
 struct Header {
@@ -58,16 +60,6 @@ std::span<const std::byte> BytesOf(const T& object) {
 }
 std::span<const std::byte> BytesOf(const std::string& text) {
   return std::as_bytes(std::span(text.data(), text.size()));
-}
-
-absl::Status WriteFile(int file, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(file, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return ErrnoStatus(written < 0 ? errno : EIO, "writing a snapshot file");
-    bytes = bytes.subspan(static_cast<std::size_t>(written));
-  }
-  return absl::OkStatus();
 }
 
 absl::Status ReadFile(int file, std::uint64_t offset, std::span<std::byte> to) {
@@ -232,10 +224,11 @@ absl::Status MicroVmSnapshot::WriteTo(int file) const {
     header.pages_crc = Crc32c(pages_of(run), header.pages_crc);
   header.header_crc = HeaderCrc(header);
 
-  WAXVM_RETURN_IF_ERROR(WriteFile(file, BytesOf(header)));
+  WAXVM_RETURN_IF_ERROR(WriteAll(file, BytesOf(header), kWriting));
   for (const std::span<const std::byte> section : sections)
-    WAXVM_RETURN_IF_ERROR(WriteFile(file, section));
-  for (const vmm::PageRun& run : saved.runs) WAXVM_RETURN_IF_ERROR(WriteFile(file, pages_of(run)));
+    WAXVM_RETURN_IF_ERROR(WriteAll(file, section, kWriting));
+  for (const vmm::PageRun& run : saved.runs)
+    WAXVM_RETURN_IF_ERROR(WriteAll(file, pages_of(run), kWriting));
   return absl::OkStatus();
 }
 

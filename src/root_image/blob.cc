@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "src/base/file_io.h"
 #include "src/base/sealed_file.h"
 #include "src/base/status.h"
 #include "src/base/unique_fd.h"
@@ -83,7 +84,7 @@ class BlobWriter {
           absl::StrFormat("the image takes more than %d bytes", max_bytes_));
     size_ += bytes.size();
     crypto_hash_sha256_update(&hash_, Raw(bytes.data()), bytes.size());
-    return WriteAll(file_.get(), bytes);
+    return WriteAll(file_.get(), bytes, "cannot write to a file in memory");
   }
 
   absl::StatusOr<std::shared_ptr<const Blob>> Finish() && {

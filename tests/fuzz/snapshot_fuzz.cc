@@ -73,7 +73,7 @@ void PlayMachine(std::span<const std::byte> bytes) {
   });
   if (!image.ok()) return;
   for (const std::uint64_t table : (*image)->tables) Require(!frames.contains(table));
-  Require(!frames.contains((*image)->stub_frame) && !frames.contains((*image)->stack_frame));
+  Require(!frames.contains((*image)->frames.stub) && !frames.contains((*image)->frames.stack));
   for (const std::uint64_t frame : (*image)->memory->free_small) Require(!frames.contains(frame));
 }
 
