@@ -140,7 +140,8 @@ TEST(ProcessImage, MoreThreadsThanTheLimitAreRefused) {
   EXPECT_TRUE(decode().ok()) << decode().status();
   source.fake.spec.limits.processes = limit - 1;
   EXPECT_EQ(decode().status().code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(decode().status().message()), testing::HasSubstr("limits.processes is 2"));
+  EXPECT_THAT(std::string(decode().status().message()),
+              testing::HasSubstr("limits.processes is 2"));
 }
 
 // A thread that is somewhere it cannot have slept would end another one, or be woken when it is
