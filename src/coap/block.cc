@@ -20,7 +20,7 @@ std::optional<std::uint32_t> SizeOption(std::size_t bytes) {
 
 }  // namespace
 
-BlockAnswer BlockSender::Serve(std::optional<Block> asked) const {
+BlockAnswer BlockSender::Serve(std::optional<Block> asked) const& {
   const std::string_view body = *body_;
   if (!asked && body.size() <= std::size_t{16} << exponent_) return {.part = body};
   Block block = asked.value_or(Block{.exponent = exponent_});

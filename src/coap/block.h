@@ -37,8 +37,9 @@ class BlockSender {
   BlockSender(std::shared_ptr<const std::string> body, std::uint8_t exponent)
       : body_(std::move(body)), exponent_(exponent) {}
 
-  /// `asked`: the Block2 of the request.
-  BlockAnswer Serve(std::optional<Block> asked) const;
+  /// `asked`: the Block2 of the request. The part points into the body.
+  BlockAnswer Serve(std::optional<Block> asked) const&;
+  BlockAnswer Serve(std::optional<Block> asked) const&& = delete;
   std::size_t bytes() const { return body_->size(); }
 
  private:
