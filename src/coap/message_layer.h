@@ -10,9 +10,10 @@
 //
 // with `turn` holding the time, where outgoing datagrams go, and whom to tell. The handler is told
 // within these calls and may call everything but Receive and Expire, with the turn it was given.
-// What the layer takes and gives as `body` is the part of a message behind the token: options and,
-// behind 0xff, the payload, as src/coap/message.h writes and reads them. The header and the token
-// are the layer's own matter.
+// What the layer takes as `body` is the part of a message behind the token: options and, behind
+// 0xff, the payload. A MessageWriter without a token writes it, behind kHeaderBytes of header:
+// message().subspan(kHeaderBytes). Header and token are the layer's own matter. What came in is
+// parsed once, and handed on as a MessageView.
 #ifndef WAXVM_SRC_COAP_MESSAGE_LAYER_H_
 #define WAXVM_SRC_COAP_MESSAGE_LAYER_H_
 
@@ -26,6 +27,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "waxvm/coap_message.h"
 #include "waxvm/coap_transmission.h"
 #include "waxvm/socket_address.h"
 
@@ -40,7 +42,7 @@ class DatagramSink {
   /// At least `bytes` of room for a datagram to `peer`. The layer fills the front and calls Commit
   /// before the next Reserve. An empty span is a datagram lost on the way: the layer counts it, and
   /// retransmission makes up for it. A sink that can send what it holds does that instead.
-  virtual std::span<std::uint8_t> Reserve(const SocketAddress& peer, std::size_t bytes) = 0;
+  virtual std::span<std::byte> Reserve(const SocketAddress& peer, std::size_t bytes) = 0;
   /// The datagram is the first `bytes` of what Reserve gave.
   virtual void Commit(std::size_t bytes) = 0;
 };
@@ -65,17 +67,14 @@ struct ExchangeId {
   auto operator<=>(const ExchangeId&) const = default;
 };
 
-/// A well-formed request that has not been seen before. Everything in it is valid during the call.
+/// A well-formed request that has not been seen before. Valid during the call.
 struct IncomingRequest {
   ExchangeId exchange;
   const SocketAddress& peer;
-  std::uint8_t code;
-  bool confirmable;
+  const MessageView& message;
   bool multicast;
   /// The peer has shown that it receives at its address (or nothing is limited).
   bool verified;
-  std::span<const std::uint8_t> token;
-  std::span<const std::uint8_t> body;
   /// Body bytes that a response may have before it is replaced by a challenge: a handler with side
   /// effects, or one that registers an observer, calls Challenge first where it may be more.
   std::size_t response_limit;
@@ -86,9 +85,7 @@ struct IncomingResponse {
   OutgoingId request;
   std::uint64_t cookie;
   const SocketAddress& peer;  ///< who answered; for multicast requests any, and several
-  std::uint8_t code;
-  bool confirmable;
-  std::span<const std::uint8_t> body;
+  const MessageView& message;
   /// The request stays registered: an observation, or a multicast request.
   bool more;
 };
@@ -107,7 +104,8 @@ class LayerHandler {
   /// or Ignore: until then it takes one of the `deferred` slots.
   virtual void OnRequest(const Turn& turn, const IncomingRequest& request) = 0;
   virtual void OnResponse(const Turn& turn, const IncomingResponse& response) = 0;
-  /// The request has ended without a response (an observation: will get no further one).
+  /// The request has ended without a response (an observation: will get no further one). A
+  /// multicast request always ends in this, with kTimeout.
   virtual void OnRequestFailed(const Turn& turn, OutgoingId request, std::uint64_t cookie,
                                Failure failure) = 0;
   /// A message of Send with `report` has ended: no failure means acknowledged. A non-confirmable
@@ -117,24 +115,24 @@ class LayerHandler {
 };
 
 struct RequestSpec {
-  std::uint8_t code = 1;
+  Code code = Code::kGet;
   bool confirmable = true;
-  std::span<const std::uint8_t> body;
+  Bytes body;
   /// Handed back with every event.
   std::uint64_t cookie = 0;
   /// Stay registered after a 2.xx response with an Observe option, until Cancel, a response without
   /// one, or a failure. Spec: RFC 7641.
   bool observe = false;
-  /// No response is expected: the request ends when sent or acknowledged, reports no failure, and
-  /// does not count against nstart when it is non-confirmable. Spec: RFC 7967.
+  /// No response is expected: the request ends when sent or acknowledged. A non-confirmable one
+  /// reports nothing, has an id of 0 and does not count against nstart. Spec: RFC 7967.
   bool no_response = false;
   /// 0: as in the parameters. A multicast request collects responses this long.
   std::chrono::milliseconds timeout{0};
 };
 
 struct ResponseSpec {
-  std::uint8_t code = 0x45;
-  std::span<const std::uint8_t> body;
+  Code code = Code::kContent;
+  Bytes body;
   /// Of a separate response; a piggybacked one is an acknowledgement, and one to a non-confirmable
   /// request is non-confirmable.
   bool confirmable = true;
@@ -142,10 +140,10 @@ struct ResponseSpec {
 
 /// A message of this side that is no request: a notification.
 struct SendSpec {
-  std::uint8_t code = 0x45;
+  Code code = Code::kContent;
   bool confirmable = false;
-  std::span<const std::uint8_t> token;
-  std::span<const std::uint8_t> body;
+  Bytes token;
+  Bytes body;
   std::uint64_t cookie = 0;
   /// Call OnMessageEnded. Without it a non-confirmable message takes no slot.
   bool report = true;
@@ -166,7 +164,7 @@ class MessageLayer {
   MessageLayer& operator=(const MessageLayer&) = delete;
 
   struct Datagram {
-    std::span<const std::uint8_t> bytes;
+    Bytes bytes;
     const SocketAddress& from;
     bool to_multicast = false;
   };
