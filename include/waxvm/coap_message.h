@@ -5,72 +5,18 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <optional>
 #include <span>
 #include <string_view>
-#include <utility>
 
 #include "waxvm/coap_code.h"
+#include "waxvm/coap_options.h"
 
 namespace waxvm::coap {
-
-using Bytes = std::span<const std::byte>;
-
-inline Bytes ToBytes(std::string_view text) {
-  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
-}
-inline std::string_view ToText(Bytes bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
 
 /// The longest token that can be written. Spec: RFC 8974 section 2.1.
 inline constexpr std::size_t kMaxTokenBytes = 65804;
 inline constexpr std::size_t kHeaderBytes = 4;
-
-/// One option, pointing into its message.
-struct OptionView {
-  OptionNumber number{};
-  Bytes value;
-
-  std::string_view text() const { return ToText(value); }
-  /// The value as an unsigned integer, leading zeros allowed. nullopt: longer than 8 bytes.
-  /// Spec: RFC 7252 section 3.2.
-  std::optional<std::uint64_t> AsUint() const;
-};
-
-/// Encoded options in a row. Every step is checked, so that bytes that change meanwhile end the row
-/// early and are never read past.
-class OptionsView {
- public:
-  class Iterator {
-   public:
-    using value_type = OptionView;
-    using difference_type = std::ptrdiff_t;
-    Iterator() = default;
-    Iterator(const std::byte* at, const std::byte* end) : at_(at), end_(end) { ++*this; }
-    const OptionView& operator*() const { return option_; }
-    const OptionView* operator->() const { return &option_; }
-    Iterator& operator++();
-    Iterator operator++(int) { return std::exchange(*this, ++Iterator(*this)); }
-    bool operator==(std::default_sentinel_t) const { return done_; }
-
-   private:
-    const std::byte* at_ = nullptr;
-    const std::byte* end_ = nullptr;
-    OptionView option_;
-    bool done_ = false;
-  };
-
-  OptionsView() = default;
-  explicit OptionsView(Bytes encoded) : encoded_(encoded) {}
-  Iterator begin() const { return {encoded_.data(), encoded_.data() + encoded_.size()}; }
-  std::default_sentinel_t end() const { return {}; }
-  Bytes encoded() const { return encoded_; }
-
- private:
-  Bytes encoded_;
-};
 
 /// What a peer may make this end read.
 struct ParseLimits {
@@ -123,9 +69,8 @@ class MessageView {
   bool is_response() const { return IsResponse(code_); }
   bool is_empty() const { return code_ == Code::kEmpty; }
 
-  /// Whether the option is there; at once for numbers below 64.
-  bool Has(OptionNumber number) const;
-  /// The first option of that number.
+  /// As OptionsView's; at once where a number below 64 is not there.
+  bool Has(OptionNumber number) const { return Find(number).has_value(); }
   std::optional<OptionView> Find(OptionNumber number) const;
   /// One bit for each option number below 64 that is there.
   std::uint64_t present() const { return present_; }

@@ -17,25 +17,6 @@ constexpr unsigned TypesOf(Code code) {
 
 }  // namespace
 
-std::optional<std::uint64_t> OptionView::AsUint() const {
-  if (value.size() > 8) return std::nullopt;
-  std::uint64_t sum = 0;
-  for (const std::byte b : value) sum = sum << 8 | static_cast<std::uint64_t>(b);
-  return sum;
-}
-
-OptionsView::Iterator& OptionsView::Iterator::operator++() {
-  auto number = static_cast<std::uint32_t>(option_.number);
-  const std::byte* value = nullptr;
-  std::uint32_t length = 0;
-  if (at_ == end_ || !TakeOption(at_, end_, number, value, length)) {
-    done_ = true;
-    return *this;
-  }
-  option_ = {static_cast<OptionNumber>(number), Bytes(value, length)};
-  return *this;
-}
-
 MessageView MessageView::Parse(Bytes datagram, const ParseLimits& limits) {
   MessageView view;
   if (datagram.size() < kHeaderBytes) return view;
@@ -85,32 +66,23 @@ MessageView MessageView::Parse(Bytes datagram, const ParseLimits& limits) {
     else
       view.high_critical_ |= (number & 1) != 0;
   }
-  view.options_ = Bytes(options, at);
-  if (at != end) {
+  const std::byte* const marker = at;
+  if (marker != end) {
     // A marker that nothing follows. Spec: RFC 7252 section 3.
-    if (++at == end) return view;
-    view.payload_ = Bytes(at, end);
+    if (marker + 1 == end) return view;
+    view.payload_ = Bytes(marker + 1, end);
   }
+  view.options_ = Bytes(options, marker);
   view.fault_ = token_bytes > std::max<std::size_t>(limits.max_token_bytes, 8)
                     ? WireFault::kTokenTooLong
                     : WireFault::kNone;
   return view;
 }
 
-bool MessageView::Has(OptionNumber number) const {
-  if (static_cast<unsigned>(number) < 64)
-    return (present_ >> static_cast<unsigned>(number) & 1) != 0;
-  return Find(number).has_value();
-}
-
 std::optional<OptionView> MessageView::Find(OptionNumber number) const {
   if (static_cast<unsigned>(number) < 64 && (present_ >> static_cast<unsigned>(number) & 1) == 0)
     return std::nullopt;
-  for (const OptionView& option : options()) {
-    if (option.number == number) return option;
-    if (option.number > number) break;
-  }
-  return std::nullopt;
+  return options().Find(number);
 }
 
 std::uint32_t PutExtended(std::size_t value, std::byte*& out) {

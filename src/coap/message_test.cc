@@ -8,32 +8,13 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "src/coap/bytes_for_test.h"
 
 namespace waxvm::coap {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::Pair;
-
-std::string Hex(std::string_view hex) {
-  std::string bytes;
-  for (std::size_t i = 0; i + 1 < hex.size();) {
-    if (hex[i] == ' ') {
-      ++i;
-      continue;
-    }
-    bytes += static_cast<char>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16));
-    i += 2;
-  }
-  return bytes;
-}
-
-std::vector<std::pair<int, std::string>> OptionsOf(const MessageView& view) {
-  std::vector<std::pair<int, std::string>> options;
-  for (const OptionView& option : view.options())
-    options.emplace_back(static_cast<int>(option.number), std::string(option.text()));
-  return options;
-}
 
 // RFC 7252 appendix A, figures 16 to 21: a request and its responses byte for byte.
 TEST(MessageView, ReadsTheExamplesOfTheRfc) {
@@ -44,7 +25,7 @@ TEST(MessageView, ReadsTheExamplesOfTheRfc) {
   EXPECT_EQ(view.code(), Code::kGet);
   EXPECT_EQ(view.id(), 0x7d34);
   EXPECT_TRUE(view.token().empty());
-  EXPECT_THAT(OptionsOf(view), ElementsAre(Pair(11, "temperature")));
+  EXPECT_THAT(ListOf(view.options()), ElementsAre(Pair(11, "temperature")));
   EXPECT_TRUE(view.payload().empty());
 
   const std::string content = Hex("60 45 7d 34 ff 32 32 2e 33 20 43");
@@ -58,7 +39,7 @@ TEST(MessageView, ReadsTheExamplesOfTheRfc) {
   view = MessageView::Parse(ToBytes(with_token));
   ASSERT_TRUE(view.ok());
   EXPECT_EQ(ToText(view.token()), " ");
-  EXPECT_THAT(OptionsOf(view), ElementsAre(Pair(11, "temperature")));
+  EXPECT_THAT(ListOf(view.options()), ElementsAre(Pair(11, "temperature")));
 }
 
 // RFC 8974 section 2.1: a token length of 13 has one byte more, 14 two.
@@ -72,7 +53,7 @@ TEST(MessageView, ReadsExtendedTokens) {
     MessageView view = MessageView::Parse(writer.message(), {.max_token_bytes = size});
     ASSERT_TRUE(view.ok()) << size;
     EXPECT_EQ(ToText(view.token()), token);
-    EXPECT_THAT(OptionsOf(view), ElementsAre(Pair(11, "a")));
+    EXPECT_THAT(ListOf(view.options()), ElementsAre(Pair(11, "a")));
     EXPECT_EQ(MessageView::Parse(writer.message()).fault(), WireFault::kFormat);
     if (size == 9) continue;
     view = MessageView::Parse(writer.message(), {.max_token_bytes = size - 1});
@@ -104,6 +85,7 @@ TEST(MessageView, NamesWhatIsWrong) {
       {"41 01 00 01", WireFault::kFormat},                     // token cut off
       {"49 01 00 01 010203040506070809", WireFault::kFormat},  // reserved token length
       {"4f 01 00 01 0102030405060708090a0b0c0d0e0f", WireFault::kFormat},
+      {"40 01 00 01 b1 61 ff", WireFault::kFormat},
       {"40 01 00 01 ff", WireFault::kFormat},        // marker without payload
       {"40 01 00 01 b5 61 62", WireFault::kFormat},  // option cut off
       {"40 01 00 01 f0", WireFault::kFormat},        // delta 15
@@ -187,9 +169,9 @@ TEST(OptionView, IsAnUnsignedInteger) {
 TEST(OptionsView, EndsEarlyWhereBytesChange) {
   std::string bytes = Hex("40 01 00 01 b1 61 01 62 01 63");
   const MessageView view = MessageView::Parse(ToBytes(bytes));
-  ASSERT_EQ(OptionsOf(view).size(), 3u);
+  ASSERT_EQ(ListOf(view.options()).size(), 3u);
   bytes[6] = static_cast<char>(0x0e);
-  EXPECT_EQ(OptionsOf(view).size(), 1u);
+  EXPECT_EQ(ListOf(view.options()).size(), 1u);
 }
 
 TEST(MessageWriter, WritesTheExampleOfTheRfc) {
