@@ -38,10 +38,10 @@ struct EngineOptions {
 };
 
 struct SendOptions {
-  std::uint64_t lifetime = 60'000;   ///< milliseconds; between processes, at most 30 days
-  bool encrypt = false;              ///< where it leaves the process, so that only the receiver reads it
-  bool wants_errors = false;         ///< a MessageError comes back where nobody can handle it
-  std::uint64_t in_reply_to = 0;     ///< MessageInfo::sequence of what it answers
+  std::uint64_t lifetime = 60'000;  ///< milliseconds; between processes, at most 30 days
+  bool encrypt = false;       ///< where it leaves the process, so that only the receiver reads it
+  bool wants_errors = false;  ///< a MessageError comes back where nobody can handle it
+  std::uint64_t in_reply_to = 0;  ///< MessageInfo::sequence of what it answers
   /// Milliseconds to wait for room in the inbox of an engine of this process. Blocks: that long.
   std::uint32_t wait = 0;
 };
@@ -64,19 +64,19 @@ struct MessageInfo {
 };
 
 struct EngineStats {
-  std::uint64_t handled = 0;         ///< given to a handler
-  std::uint64_t unknown_types = 0;   ///< nobody registered their type
-  std::uint64_t malformed = 0;       ///< their payload could not be decoded
-  std::uint64_t expired = 0;         ///< while they waited, here or on the way
-  std::uint64_t refused = 0;         ///< envelopes that OpenEnvelope refused otherwise
-  std::uint64_t replays = 0;         ///< refused by the ReplayGuard
-  std::uint64_t remote_dropped = 0;  ///< envelopes there was no room for
-  std::uint64_t errors_told = 0;     ///< to senders who asked
+  std::uint64_t handled = 0;          ///< given to a handler
+  std::uint64_t unknown_types = 0;    ///< nobody registered their type
+  std::uint64_t malformed = 0;        ///< their payload could not be decoded
+  std::uint64_t expired = 0;          ///< while they waited, here or on the way
+  std::uint64_t refused = 0;          ///< envelopes that OpenEnvelope refused otherwise
+  std::uint64_t replays = 0;          ///< refused by the ReplayGuard
+  std::uint64_t remote_dropped = 0;   ///< envelopes there was no room for
+  std::uint64_t errors_told = 0;      ///< to senders who asked
   std::uint64_t errors_withheld = 0;  ///< above errors_per_second, or who asked could not be told
 };
 
-/// Thread safety: Send, Publish, Deliver and stats: any number of threads. On, Join, Leave, Poll and
-/// descriptor: one thread at a time; after Start, only handlers may call On, Join and Leave. A
+/// Thread safety: Send, Publish, Deliver and stats: any number of threads. On, Join, Leave, Poll
+/// and descriptor: one thread at a time; after Start, only handlers may call On, Join and Leave. A
 /// handler runs on the thread that calls Poll, or on the engine's own; it may call all of these but
 /// Poll, Start and Stop.
 class Engine {
@@ -90,7 +90,8 @@ class Engine {
 
   /// Has messages of type `T` handled, in place of what handled them before. `handler` takes
   /// `(const T&, const MessageInfo&)`, or `(T&&, const MessageInfo&)` and keeps the object: for the
-  /// message of a topic, which others hold as well, a copy. Errors: kFailedPrecondition after Start.
+  /// message of a topic, which others hold as well, a copy. Errors: kFailedPrecondition after
+  /// Start.
   template <typename T, typename Handler>
   absl::Status On(Handler handler) {
     return Register(MessageCodec<T>::kType, HandlerOf<T>(std::move(handler)));
@@ -131,7 +132,8 @@ class Engine {
   virtual absl::Status Join(const PublicKey& topic, JoinOptions options = {}) = 0;
   virtual absl::Status Leave(const PublicKey& topic) = 0;
 
-  /// Handles what has come, at most `most` messages, and what is due; returns how many. Never waits.
+  /// Handles what has come, at most `most` messages, and what is due; returns how many. Never
+  /// waits.
   virtual std::size_t Poll(std::size_t most = 256) = 0;
   /// Readable when Poll has something to do; a millisecond of `next_timeout` aside.
   /// Errors: of eventfd.

@@ -110,7 +110,7 @@ class Message {
     if constexpr (kIsInline<T>)
       new (message.storage_) T(std::move(object));
     else
-      new (message.storage_) (T*)(new T(std::move(object)));
+      new (message.storage_)(T*)(new T(std::move(object)));
     message.operations_ = &kOperations<T>;
     return message;
   }
@@ -167,8 +167,8 @@ class Message {
   }
 
   template <typename T>
-  static constexpr bool kIsInline = sizeof(T) <= kInlineBytes && alignof(T) <= 16 &&
-                                    std::is_nothrow_move_constructible_v<T>;
+  static constexpr bool kIsInline = sizeof(T) <= kInlineBytes &&
+                                    alignof(T) <= 16 && std::is_nothrow_move_constructible_v<T>;
   template <typename T>
   static const Operations kOperations;
 

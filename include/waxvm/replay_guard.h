@@ -51,10 +51,10 @@ struct ReplayStats {
 
 /// Remembers for each sender and destination which of the last kReplayWindow sequences came.
 ///
-/// A window is kept past the expiry of what is in it, as long as there is room. When it is given up,
-/// the latest time of its messages stays, in a table of 16,384 times that senders share by a secret
-/// hash: what a forgotten sender created before that is refused, never taken twice. Who floods it
-/// from one source, with any number of keys, gives up windows of that source alone.
+/// A window is kept past the expiry of what is in it, as long as there is room. When it is given
+/// up, the latest time of its messages stays, in a table of 16,384 times that senders share by a
+/// secret hash: what a forgotten sender created before that is refused, never taken twice. Who
+/// floods it from one source, with any number of keys, gives up windows of that source alone.
 /// Thread safety: one thread at a time.
 class ReplayGuard {
  public:

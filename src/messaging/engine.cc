@@ -88,8 +88,8 @@ absl::StatusOr<std::uint64_t> EngineImpl::SendMessage(const PublicKey& to, Messa
   letter.sender = key();
   std::unique_ptr<Extras> extras;
   if (options.in_reply_to != 0 || options.wants_errors)
-    extras.reset(new Extras{.in_reply_to = options.in_reply_to,
-                            .wants_errors = options.wants_errors});
+    extras.reset(
+        new Extras{.in_reply_to = options.in_reply_to, .wants_errors = options.wants_errors});
   letter.extras = extras.get();
   for (;;) {
     std::shared_ptr<Port> full;
@@ -115,12 +115,12 @@ absl::StatusOr<std::uint64_t> EngineImpl::SendMessage(const PublicKey& to, Messa
   }
 }
 
-absl::StatusOr<std::uint64_t> EngineImpl::SendElsewhere(const PublicKey& to,
-                                                        std::uint64_t sequence, Message& message,
+absl::StatusOr<std::uint64_t> EngineImpl::SendElsewhere(const PublicKey& to, std::uint64_t sequence,
+                                                        Message& message,
                                                         const SendOptions& options) {
   if (hub_.transport() == nullptr)
-    return absl::NotFoundError(absl::StrFormat("there is no engine %s here, and no way to others",
-                                               to.ToHex()));
+    return absl::NotFoundError(
+        absl::StrFormat("there is no engine %s here, and no way to others", to.ToHex()));
   WAXVM_ASSIGN_OR_RETURN(const std::string payload, message.Encode());
   const std::uint64_t now = hub_.now();
   const EnvelopeFields fields = {.type = message.type(),
@@ -144,12 +144,11 @@ absl::StatusOr<Published> EngineImpl::PublishMessage(const PublicKey& topic, Mes
   WAXVM_ASSIGN_OR_RETURN(const std::shared_ptr<TopicState> state, hub_.FindTopic(topic));
   EngineTransport* const transport = hub_.transport();
   std::string envelope;
-  WAXVM_ASSIGN_OR_RETURN(
-      const Published published,
-      state->Publish({.publisher = key(),
-                      .now = hub_.now(),
-                      .signer = transport != nullptr ? &identity_ : nullptr},
-                     std::move(message), options, envelope));
+  WAXVM_ASSIGN_OR_RETURN(const Published published,
+                         state->Publish({.publisher = key(),
+                                         .now = hub_.now(),
+                                         .signer = transport != nullptr ? &identity_ : nullptr},
+                                        std::move(message), options, envelope));
   if (transport != nullptr)
     WAXVM_RETURN_IF_ERROR(transport->Publish(topic, state->group(), std::move(envelope)));
   return published;

@@ -53,7 +53,9 @@ class EngineImpl final : public Engine {
   /// Written by one thread, read by any.
   struct Counter {
     std::atomic<std::uint64_t> count = 0;
-    void Add() { count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
+    void Add() {
+      count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    }
     std::uint64_t get() const { return count.load(std::memory_order_relaxed); }
   };
 

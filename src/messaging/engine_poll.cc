@@ -36,9 +36,8 @@ std::size_t EngineImpl::Poll(std::size_t most) {
     }
   }
   if (reader_.next_due())
-    handled += reader_.Expire(hub_.steady(), [this](const TopicReader::Handed& handed) {
-      HandleTopic(handed);
-    });
+    handled += reader_.Expire(hub_.steady(),
+                              [this](const TopicReader::Handed& handed) { HandleTopic(handed); });
   reader_.Tidy();
   replaced_.clear();
   port_->TellRoom();
@@ -132,11 +131,11 @@ bool EngineImpl::PollRemote() {
   auto item = port_->remote.Pop();
   if (!item) return false;
   const std::uint64_t now = hub_.now();
-  const auto opened = OpenEnvelope(std::move(item->envelope),
-                                   {.now = now,
-                                    .kind = DestinationKind::kEngine,
-                                    .destination = key(),
-                                    .exchange_key = options_.exchange_key});
+  const auto opened =
+      OpenEnvelope(std::move(item->envelope), {.now = now,
+                                               .kind = DestinationKind::kEngine,
+                                               .destination = key(),
+                                               .exchange_key = options_.exchange_key});
   if (absl::IsDeadlineExceeded(opened.status())) {
     counts_.expired.Add();
   } else if (!opened.ok() || !hub_.Allows(opened->fields().sender)) {
@@ -181,7 +180,8 @@ void EngineImpl::TellError(const MessageInfo& info, absl::StatusCode code, std::
   if (info.type == MessageError::kMessageType) return;
   // Who sends from elsewhere could have us sign, and send, as much as it likes.
   if (!info.local && !MayTellError()) return counts_.withheld.Add();
-  Message message = Message::Of(MessageError{.code = code, .text = std::string(text.substr(0, 200))});
+  Message message =
+      Message::Of(MessageError{.code = code, .text = std::string(text.substr(0, 200))});
   const auto sent = SendMessage(info.sender, message, {.in_reply_to = info.sequence});
   (sent.ok() ? counts_.told : counts_.withheld).Add();
 }

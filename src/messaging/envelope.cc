@@ -75,9 +75,9 @@ absl::StatusOr<std::string> Decrypt(std::string_view bytes, const ExchangeKey& e
   DeriveKey(shared->view(), bytes.substr(0, kCiphertextAt), key);
   const std::string_view ciphertext = bytes.substr(kCiphertextAt);
   std::string envelope(ciphertext.size() - kTagBytes, '\0');
-  if (crypto_aead_xchacha20poly1305_ietf_decrypt(
-          Raw(envelope.data()), nullptr, nullptr, Raw(ciphertext), ciphertext.size(), Raw(bytes),
-          kCiphertextAt, kNonce, key.bytes) != 0)
+  if (crypto_aead_xchacha20poly1305_ietf_decrypt(Raw(envelope.data()), nullptr, nullptr,
+                                                 Raw(ciphertext), ciphertext.size(), Raw(bytes),
+                                                 kCiphertextAt, kNonce, key.bytes) != 0)
     return absl::UnauthenticatedError("the envelope cannot be decrypted with this key");
   return envelope;
 }
@@ -86,9 +86,9 @@ namespace {
 
 absl::Status CheckTime(const EnvelopeFields& fields, std::uint64_t now) {
   if (fields.created > now && fields.created - now > kMaxMessageSkew)
-    return absl::OutOfRangeError(absl::StrFormat(
-        "the message was created %d ms from now, at most %d", fields.created - now,
-        kMaxMessageSkew));
+    return absl::OutOfRangeError(
+        absl::StrFormat("the message was created %d ms from now, at most %d", fields.created - now,
+                        kMaxMessageSkew));
   if (fields.expires <= now)
     return absl::DeadlineExceededError(
         absl::StrFormat("the message expired %d ms ago", now - fields.expires));
@@ -149,8 +149,7 @@ absl::StatusOr<Envelope> OpenEnvelope(std::string bytes, const OpenOptions& opti
   if (fields.encrypted != encrypted)
     return InvalidArgument("the message was signed to be %s, and it is not",
                            fields.encrypted ? "encrypted" : "open");
-  WAXVM_RETURN_IF_ERROR(
-      messaging::CheckDestination({fields.kind, fields.destination}, options));
+  WAXVM_RETURN_IF_ERROR(messaging::CheckDestination({fields.kind, fields.destination}, options));
   WAXVM_RETURN_IF_ERROR(messaging::CheckTime(fields, options.now));
   Signature signature;
   std::memcpy(signature.bytes.data(), bytes.data() + part.size(), kSignatureBytes);
@@ -165,9 +164,8 @@ absl::StatusOr<EnvelopeDestination> DestinationOf(std::string_view bytes) {
   if (messaging::IsEncrypted(bytes)) {
     if (bytes.size() <= messaging::kEncryptionBytes)
       return InvalidArgument("%d bytes are no encrypted envelope", bytes.size());
-    WAXVM_ASSIGN_OR_RETURN(
-        const PublicKey receiver,
-        PublicKey::FromBytes(bytes.substr(messaging::kReceiverAt, kKeyBytes)));
+    WAXVM_ASSIGN_OR_RETURN(const PublicKey receiver,
+                           PublicKey::FromBytes(bytes.substr(messaging::kReceiverAt, kKeyBytes)));
     return EnvelopeDestination{.kind = DestinationKind::kEngine, .key = receiver};
   }
   WAXVM_ASSIGN_OR_RETURN(const std::string_view part, messaging::SignedPart(bytes));
@@ -178,8 +176,8 @@ absl::StatusOr<EnvelopeDestination> DestinationOf(std::string_view bytes) {
   return EnvelopeDestination{.kind = fields.kind, .key = fields.destination};
 }
 
-MessageId MessageId::Of(const PublicKey& sender, DestinationKind kind,
-                        const PublicKey& destination, std::uint64_t sequence) {
+MessageId MessageId::Of(const PublicKey& sender, DestinationKind kind, const PublicKey& destination,
+                        std::uint64_t sequence) {
   using messaging::kContextBytes;
   std::array<unsigned char, kContextBytes + 1 + 2 * kKeyBytes + 8> named;
   std::memcpy(named.data(), messaging::kIdContext.data(), kContextBytes);

@@ -152,9 +152,10 @@ absl::StatusOr<EnvelopeFields> ParseUnsigned(std::string_view bytes) {
   try {
     const kj::ArrayPtr<const capnp::word> words(
         reinterpret_cast<const capnp::word*>(body.data() + sizeof table), table[1]);
-    // Each word may be read once: pointers that share what they lead to would make a small message
-    // into one of any size. Nothing in it is nested.
-    const capnp::ReaderOptions options = {.traversalLimitInWords = table[1], .nestingLimit = 4};
+    // Each word may be read once, the root pointer twice: pointers that share what they lead to
+    // would make a small message into one of any size. Nothing in it is nested.
+    const capnp::ReaderOptions options = {.traversalLimitInWords = table[1] + std::uint64_t{1},
+                                          .nestingLimit = 4};
     capnp::SegmentArrayMessageReader reader(kj::arrayPtr(&words, 1), options);
     WAXVM_ASSIGN_OR_RETURN(EnvelopeFields fields, Read(reader.getRoot<wire::Envelope>()));
     WAXVM_RETURN_IF_ERROR(CheckFields(fields));

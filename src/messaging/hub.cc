@@ -140,12 +140,11 @@ absl::Status Hub::DeliverToTopic(const PublicKey& topic, std::string envelope,
   const std::uint64_t time = now();
   // Before the signature, which costs more: who is not named cannot have us verify anything. That
   // it is a whole envelope is known since its destination was read.
-  WAXVM_ASSIGN_OR_RETURN(const EnvelopeFields claimed,
-                         ParseUnsigned(std::string_view(envelope).substr(
-                             0, envelope.size() - kSignatureBytes)));
+  WAXVM_ASSIGN_OR_RETURN(
+      const EnvelopeFields claimed,
+      ParseUnsigned(std::string_view(envelope).substr(0, envelope.size() - kSignatureBytes)));
   WAXVM_RETURN_IF_ERROR(state->CheckPublisher(claimed.sender, time));
-  const OpenOptions options = {
-      .now = time, .kind = DestinationKind::kTopic, .destination = topic};
+  const OpenOptions options = {.now = time, .kind = DestinationKind::kTopic, .destination = topic};
   WAXVM_ASSIGN_OR_RETURN(Envelope opened, OpenEnvelope(std::move(envelope), options));
   if (!Allows(opened.fields().sender))
     return absl::PermissionDeniedError("the publisher is not to be heard");

@@ -32,7 +32,7 @@ struct Letter {
   const Message::Operations* operations = nullptr;  ///< null: `topic_message`
   std::uint64_t sequence = 0;                       ///< of a topic's: which subscription
   union {
-    Extras* extras;  ///< owned; null: none
+    Extras* extras;                     ///< owned; null: none
     const TopicMessage* topic_message;  ///< one reference is owned
   };
   PublicKey sender;
@@ -68,7 +68,8 @@ class Inbox {
     std::size_t at = tail_.load(std::memory_order_relaxed);
     for (;;) {
       Cell& cell = cells_[at & mask_];
-      const auto ahead = static_cast<std::ptrdiff_t>(cell.turn.load(std::memory_order_acquire) - at);
+      const auto ahead =
+          static_cast<std::ptrdiff_t>(cell.turn.load(std::memory_order_acquire) - at);
       if (ahead < 0) return Result::kFull;
       if (ahead > 0) {
         at = tail_.load(std::memory_order_relaxed);
@@ -118,9 +119,7 @@ class Inbox {
   }
   void Disarm() { armed_.store(false, std::memory_order_relaxed); }
   /// For whoever has made something to do; true for one of all.
-  bool ShouldWake() {
-    return armed_.load(std::memory_order_seq_cst) && armed_.exchange(false);
-  }
+  bool ShouldWake() { return armed_.load(std::memory_order_seq_cst) && armed_.exchange(false); }
 
   void Close() { closed_.store(true, std::memory_order_relaxed); }
   bool IsClosed() const { return closed_.load(std::memory_order_relaxed); }

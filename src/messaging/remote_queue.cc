@@ -30,10 +30,9 @@ bool RemoteQueue::Push(std::string envelope, const Address& source) {
   ++messages_;
   at->second.envelopes.push_back(std::move(envelope));
   while (messages_ > max_messages_ || bytes_ > max_bytes_) {
-    const auto longest =
-        std::max_element(lines_.begin(), lines_.end(), [](const auto& a, const auto& b) {
-          return a.second.cost() < b.second.cost();
-        });
+    const auto longest = std::max_element(
+        lines_.begin(), lines_.end(),
+        [](const auto& a, const auto& b) { return a.second.cost() < b.second.cost(); });
     kept = kept && longest->first != source;  // its last one is the one that has just come
     Take(longest, /*last=*/true);
     dropped_.fetch_add(1, std::memory_order_relaxed);

@@ -16,9 +16,8 @@ absl::StatusOr<void*> TopicMessage::DecodeAs(const Message::Operations* operatio
     encoded = object_.Encode();
     if (!encoded.ok()) return encoded.status();
   }
-  auto made = std::make_unique<Decoded>(
-      Decoded{operations, decode(local() ? std::string_view(*encoded) : fields_.payload),
-              std::move(all_)});
+  auto made = std::make_unique<Decoded>(Decoded{
+      operations, decode(local() ? std::string_view(*encoded) : fields_.payload), std::move(all_)});
   all_ = std::move(made);
   const Decoded* const now = all_.get();
   const Decoded* none = nullptr;

@@ -40,7 +40,9 @@ class TopicMessage {
     id_ = fields_.id();
   }
 
-  void Ref(std::uint32_t count = 1) const { references_.fetch_add(count, std::memory_order_relaxed); }
+  void Ref(std::uint32_t count = 1) const {
+    references_.fetch_add(count, std::memory_order_relaxed);
+  }
   void Unref(std::uint32_t count = 1) const {
     if (references_.fetch_sub(count, std::memory_order_acq_rel) == count) delete this;
   }
@@ -53,7 +55,8 @@ class TopicMessage {
   /// Empty where it was never signed.
   const std::string& envelope() const { return opened_ ? opened_->bytes() : envelope_; }
 
-  /// Its storage as an object of the type with `operations`; made once for the first type that asks.
+  /// Its storage as an object of the type with `operations`; made once for the first type that
+  /// asks.
   absl::StatusOr<void*> ObjectAs(const Message::Operations* operations, Decode decode) const {
     if (object_.operations() == operations) return object_.storage();
     const Decoded* first = decoded_.load(std::memory_order_acquire);

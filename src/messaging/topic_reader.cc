@@ -80,8 +80,8 @@ void TopicReader::Take(std::uint64_t mark, TopicMessageRef message, Clock clock,
                .missing = {}};
   if (!fields.dependencies.empty()) held.missing = MissingOf(fields.dependencies);
   // Within a process nothing overtakes: what is not here yet does not come.
-  const bool in_order = fields.sequence == publisher.next ||
-                        (held.message->local() && publisher.held == 0);
+  const bool in_order =
+      fields.sequence == publisher.next || (held.message->local() && publisher.held == 0);
   if (subscription.options.hold == 0 || (in_order && held.missing.empty()))
     HandOver(subscription, std::move(held), handle);
   else
@@ -102,8 +102,7 @@ TopicReader::Publisher& TopicReader::Follow(Subscription& subscription, const To
     if (publishers.size() >= subscription.options.max_publishers) {
       const auto oldest = publishers.find(subscription.used.front());
       for (std::size_t i = subscription.held.size(); i > 0; --i)
-        if (i <= subscription.held.size() &&
-            subscription.held[i - 1].publisher == &oldest->second)
+        if (i <= subscription.held.size() && subscription.held[i - 1].publisher == &oldest->second)
           Force(subscription, i - 1, handle);
       publishers.erase(oldest);
       subscription.used.pop_front();
@@ -120,7 +119,8 @@ TopicReader::Publisher& TopicReader::Follow(Subscription& subscription, const To
 /// The publisher began anew; whatever it said before and did not come is lost.
 void TopicReader::Restart(Subscription& subscription, Publisher& publisher,
                           const EnvelopeFields& fields) {
-  // What waits for something of the old run would wait in vain, and is not kept back by the new one.
+  // What waits for something of the old run would wait in vain, and is not kept back by the new
+  // one.
   std::erase_if(subscription.held, [&](const Held& held) {
     if (held.publisher != &publisher) return false;
     subscription.held_bytes -= held.message->bytes();
@@ -144,8 +144,8 @@ bool TopicReader::IsOld(Subscription& subscription, const Publisher& publisher,
                         std::uint64_t sequence) {
   if (sequence >= publisher.next) {
     if (publisher.held == 0) return false;
-    const bool waits = std::any_of(
-        subscription.held.begin(), subscription.held.end(), [&](const Held& held) {
+    const bool waits =
+        std::any_of(subscription.held.begin(), subscription.held.end(), [&](const Held& held) {
           return held.publisher == &publisher && held.message->fields().sequence == sequence;
         });
     if (waits) ++subscription.stats.duplicates;
@@ -166,9 +166,9 @@ void TopicReader::Hold(Subscription& subscription, Held held, Clock clock, Handl
   ++held.publisher->held;
   ++held_;
   subscription.held.push_back(std::move(held));
-  while (subscription.held.size() > subscription.options.max_held ||
-         (subscription.held_bytes > subscription.options.max_held_bytes &&
-          !subscription.held.empty()))
+  while (
+      subscription.held.size() > subscription.options.max_held ||
+      (subscription.held_bytes > subscription.options.max_held_bytes && !subscription.held.empty()))
     ForceLargest(subscription, handle);
 }
 

@@ -26,8 +26,7 @@ absl::Status TopicState::SetAdvert(const Advert& advert) {
 }
 
 absl::Status TopicState::CheckRules(const PublicKey& publisher, std::uint64_t now) const {
-  if (expires_ <= now / 1'000)
-    return absl::DeadlineExceededError("the topic's advert has expired");
+  if (expires_ <= now / 1'000) return absl::DeadlineExceededError("the topic's advert has expired");
   const std::vector<PublicKey>& named = rules_.publishers;
   if (rules_.open || std::find(named.begin(), named.end(), publisher) != named.end())
     return absl::OkStatus();
@@ -87,7 +86,8 @@ absl::StatusOr<Published> TopicState::Publish(const Local& from, Message message
   MutexLock lock(mutex_);
   WAXVM_RETURN_IF_ERROR(CheckRules(from.publisher, from.now));
   Sequences& sequences = publishers_[from.publisher];
-  // Above whatever an earlier process of this publisher can have used, and without a hole from here.
+  // Above whatever an earlier process of this publisher can have used, and without a hole from
+  // here.
   if (sequences.first == 0) sequences.first = sequences.next = from.now * 1'000;
   EnvelopeFields fields = {.type = message.type(),
                            .sender = from.publisher,
