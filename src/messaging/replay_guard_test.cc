@@ -12,6 +12,8 @@
 #include <set>
 #include <string>
 
+#include "nlohmann/json.hpp"
+#include "src/identity/text.h"
 #include "src/messaging/messaging_for_test.h"
 
 namespace waxvm::messaging {
@@ -212,6 +214,29 @@ TEST(ReplayGuard, RefusesAStateThatIsNone) {
   }
   store.state = good;
   EXPECT_TRUE(ReplayGuard::Create(kTestTime, {.store = &store}).ok());
+}
+
+TEST(ReplayGuard, WritesAndReadsTheGoldenState) {
+  std::ifstream file(WAXVM_VECTORS_DIR "/replay.json");
+  const std::string golden =
+      identity::FromHex(nlohmann::json::parse(file).at("state").get<std::string>()).value();
+  MemoryStore store;
+  store.state = golden;
+  // A clock that is behind changes nothing of what is covered.
+  const auto guard = ReplayGuard::Create(/*now=*/0, {.store = &store});
+  ASSERT_TRUE(guard.ok()) << guard.status();
+  EXPECT_EQ((*guard)->stats().windows, 1u);
+  EXPECT_EQ(store.saves, 1);
+  EXPECT_EQ(identity::ToHex(store.state), identity::ToHex(golden));
+  EnvelopeFields fields = {.sequence = 7, .created = kTestTime + 5'001};
+  fields.sender.bytes.fill(1);
+  fields.destination.bytes.fill(2);
+  EXPECT_TRUE(absl::IsAlreadyExists(Accept(**guard, fields)));
+  fields.sequence = 6;
+  EXPECT_TRUE(Accept(**guard, fields).ok());
+  fields.sequence = 5;
+  fields.created = kTestTime + 5'000;
+  EXPECT_TRUE(absl::IsAborted(Accept(**guard, fields)));
 }
 
 TEST(ReplayStore, IsAFileThatNobodyElseCanWrite) {
