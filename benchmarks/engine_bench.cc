@@ -66,7 +66,8 @@ class BareQueue {
     std::size_t at = tail_.load(std::memory_order_relaxed);
     for (;;) {
       Cell& cell = cells_[at % kQueueMessages];
-      const auto ahead = static_cast<std::ptrdiff_t>(cell.turn.load(std::memory_order_acquire) - at);
+      const auto ahead =
+          static_cast<std::ptrdiff_t>(cell.turn.load(std::memory_order_acquire) - at);
       if (ahead < 0) return false;
       if (ahead > 0) {
         at = tail_.load(std::memory_order_relaxed);
@@ -212,8 +213,7 @@ struct Process {
 
   explicit Process(std::size_t count, const EngineOptions& options = {}) {
     for (std::size_t i = 0; i < count; ++i) keys.push_back(*SigningKey::Generate());
-    for (const SigningKey& key : keys)
-      engines.push_back(*Engine::Create(hub.get(), &key, options));
+    for (const SigningKey& key : keys) engines.push_back(*Engine::Create(hub.get(), &key, options));
   }
 };
 
@@ -249,11 +249,9 @@ void RoundTripEngine(benchmark::State& state) {
 
 Advert AdvertOf(const SigningKey& topic) {
   const auto now = static_cast<std::uint64_t>(time(nullptr));
-  return *Advert::Make({.created = now,
-                        .expires = now + 86'400,
-                        .ttl = 300,
-                        .body = TopicBody{.open = true}},
-                       topic);
+  return *Advert::Make(
+      {.created = now, .expires = now + 86'400, .ttl = 300, .body = TopicBody{.open = true}},
+      topic);
 }
 
 void Deliver(benchmark::State& state) {
@@ -377,9 +375,8 @@ void DeliverRemote(benchmark::State& state, bool encrypted) {
   while (state.KeepRunningBatch(kBatch)) {
     state.PauseTiming();
     const auto hub = *MessageHub::Create();
-    const auto engine =
-        *Engine::Create(hub.get(), &keys[0],
-                        {.exchange_key = &exchange, .replay = {.first_start = true}});
+    const auto engine = *Engine::Create(
+        hub.get(), &keys[0], {.exchange_key = &exchange, .replay = {.first_start = true}});
     std::uint64_t handled = 0;
     (void)engine->On<Reading>([&](const Reading&, const MessageInfo&) { ++handled; });
     envelopes.clear();

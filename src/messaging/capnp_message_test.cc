@@ -15,21 +15,24 @@
 
 namespace waxvm {
 
-/// A message of the schema `S`, flat.
+/// A message of the schema `S`, flat: its words, aligned as a reader needs them.
 template <typename S>
 struct CapnpMessage {
-  std::vector<capnp::word> words;
+  std::vector<std::uint64_t> words;
 
   static CapnpMessage Of(capnp::MallocMessageBuilder& builder) {
     const auto flat = capnp::messageToFlatArray(builder);
-    return {{flat.begin(), flat.end()}};
+    CapnpMessage message = {std::vector<std::uint64_t>(flat.size())};
+    std::memcpy(message.words.data(), flat.begin(), flat.asBytes().size());
+    return message;
   }
   /// Calls `function` with the root's reader. Errors: kInvalidArgument for what is malformed.
   template <typename F>
   absl::Status Read(F function) const try {
+    const auto* const first = reinterpret_cast<const capnp::word*>(words.data());
     const capnp::ReaderOptions options = {.traversalLimitInWords = words.size(),
                                           .nestingLimit = 16};
-    capnp::FlatArrayMessageReader reader(kj::arrayPtr(words.data(), words.size()), options);
+    capnp::FlatArrayMessageReader reader(kj::arrayPtr(first, words.size()), options);
     function(reader.getRoot<S>());
     return absl::OkStatus();
   } catch (const kj::Exception& thrown) {
@@ -42,12 +45,12 @@ struct MessageCodec<CapnpMessage<S>> {
   static constexpr MessageType kType = capnp::typeId<S>();
   static absl::StatusOr<std::string> Encode(const CapnpMessage<S>& message) {
     return std::string(reinterpret_cast<const char*>(message.words.data()),
-                       message.words.size() * sizeof(capnp::word));
+                       message.words.size() * 8);
   }
   static absl::StatusOr<CapnpMessage<S>> Decode(std::string_view bytes) {
-    if (bytes.empty() || bytes.size() % sizeof(capnp::word) != 0)
+    if (bytes.empty() || bytes.size() % 8 != 0)
       return absl::InvalidArgumentError("this is no message of Cap'n Proto");
-    CapnpMessage<S> message = {std::vector<capnp::word>(bytes.size() / sizeof(capnp::word))};
+    CapnpMessage<S> message = {std::vector<std::uint64_t>(bytes.size() / 8)};
     std::memcpy(message.words.data(), bytes.data(), bytes.size());
     return message;
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes at all as an envelope, signed by whoever wrote them or not; as what a replay guard left;
-// and as the error of a message. What can be read is written, and is then the same.
+// Any bytes at all as an envelope, signed by whoever wrote them or not; as what a replay guard
+// left; and as the error of a message. What can be read is written, and is then the same.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
