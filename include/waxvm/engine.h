@@ -119,7 +119,8 @@ class Engine {
 
   /// Gives one object to everybody who has joined the topic. Errors: kNotFound for a topic that the
   /// hub does not know; kPermissionDenied where its advert does not name this engine's key;
-  /// kDeadlineExceeded where the advert has expired; for a transport as Send.
+  /// kDeadlineExceeded where the advert has expired; as Send of a transport, when the engines here
+  /// have it all the same.
   template <typename T>
   absl::StatusOr<Published> Publish(const PublicKey& topic, T object,
                                     const PublishOptions& options = {}) {

@@ -16,7 +16,8 @@ namespace waxvm {
 
 struct PublishOptions {
   std::uint64_t lifetime = 60'000;  ///< milliseconds, on the way to other processes
-  /// What is to be read before it; at most kMaxDependencies.
+  /// What is to be read before it; at most kMaxDependencies. Readers know the last 1,024 messages
+  /// that they handled, on all topics together.
   std::vector<MessageId> dependencies = {};
 };
 

@@ -237,8 +237,9 @@ absl::StatusOr<TopicStats> EngineImpl::topic_stats(const PublicKey& topic) const
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(MessageHub* hub, const Signer* identity,
                                                        const EngineOptions& options) {
-  auto engine = std::make_unique<messaging::EngineImpl>(*static_cast<messaging::Hub*>(hub),
-                                                        *identity, options);
+  auto* const own = dynamic_cast<messaging::Hub*>(hub);
+  if (own == nullptr) return InvalidArgument("the hub was not made by MessageHub::Create");
+  auto engine = std::make_unique<messaging::EngineImpl>(*own, *identity, options);
   WAXVM_RETURN_IF_ERROR(engine->Open());
   return engine;
 }
