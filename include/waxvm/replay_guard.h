@@ -3,7 +3,6 @@
 #ifndef WAXVM_REPLAY_GUARD_H_
 #define WAXVM_REPLAY_GUARD_H_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>

@@ -4,7 +4,7 @@
 #include <sodium.h>
 
 #include <algorithm>
-#include <cstring>
+#include <array>
 #include <list>
 #include <map>
 #include <span>
@@ -79,8 +79,6 @@ void Transfer(Archive& archive, State& state) {
 }
 // A change of what is in a record changes the version.
 static_assert(sizeof(ReplayWindow) == 16 + 128 && sizeof(PublicKey) == 32 && sizeof(Address) == 16);
-
-std::uint32_t ChecksumOf(std::span<const std::byte> bytes) { return Crc32c(bytes); }
 
 class Guard final : public ReplayGuard {
  public:
@@ -244,7 +242,7 @@ class Guard final : public ReplayGuard {
     ByteWriter writer;
     Transfer(writer, state);
     std::vector<std::byte> bytes = writer.Take();
-    const std::uint32_t checksum = ChecksumOf(bytes);
+    const std::uint32_t checksum = Crc32c(bytes);
     ByteWriter end;
     end(checksum);
     const std::vector<std::byte> tail = end.Take();
@@ -262,7 +260,7 @@ class Guard final : public ReplayGuard {
     const auto body = all.first(all.size() - sizeof(std::uint32_t));
     std::uint32_t checksum = 0;
     ByteReader(all.subspan(body.size()))(checksum);
-    if (checksum != ChecksumOf(body)) return lost("its checksum");
+    if (checksum != Crc32c(body)) return lost("its checksum");
     State state;
     ByteReader reader(body);
     Transfer(reader, state);
