@@ -133,6 +133,8 @@ class ExchangeKey {
   static absl::StatusOr<ExchangeKey> FromBytes(std::string_view scalar);
   static absl::StatusOr<ExchangeKey> FromDer(std::string_view der);
   static absl::StatusOr<ExchangeKey> FromPem(std::string_view pem);
+  /// The one that belongs to a signing key: whoever knows its public key knows where to encrypt to.
+  static absl::StatusOr<ExchangeKey> Of(const SigningKey& key);
 
   const PublicKey& public_key() const { return public_key_; }
   /// What only the holders of either secret key know. Errors: kInvalidArgument for a peer's key of
@@ -147,6 +149,10 @@ class ExchangeKey {
   Secret secret_;
   PublicKey public_key_;
 };
+
+/// The public key of ExchangeKey::Of, from that of the signing key: the same point in the other
+/// form of its curve. Errors: kInvalidArgument for a key of small order, or that is no point.
+absl::StatusOr<PublicKey> ExchangeKeyOf(const PublicKey& signing_key);
 
 }  // namespace waxvm
 

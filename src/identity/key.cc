@@ -165,6 +165,24 @@ absl::StatusOr<ExchangeKey> ExchangeKey::FromPem(std::string_view pem) {
   return FromDer(der.view());
 }
 
+absl::StatusOr<ExchangeKey> ExchangeKey::Of(const SigningKey& key) {
+  WAXVM_ASSIGN_OR_RETURN(Secret secret, Secret::Create(crypto_sign_SECRETKEYBYTES));
+  WAXVM_ASSIGN_OR_RETURN(const Secret seed, key.ToSeed());
+  std::copy_n(seed.view().begin(), kKeyBytes, secret.data());
+  std::copy_n(key.public_key().bytes.begin(), kKeyBytes, Raw(secret.data()) + kKeyBytes);
+  WAXVM_ASSIGN_OR_RETURN(Secret scalar, Secret::Create(kKeyBytes));
+  crypto_sign_ed25519_sk_to_curve25519(Raw(scalar.data()), Raw(secret.view()));
+  return FromBytes(scalar.view());
+}
+
+absl::StatusOr<PublicKey> ExchangeKeyOf(const PublicKey& signing_key) {
+  PublicKey key;
+  if (crypto_sign_ed25519_pk_to_curve25519(key.bytes.data(), signing_key.bytes.data()) != 0)
+    return InvalidArgument("the Ed25519 key %s is no point, or one of small order",
+                           signing_key.ToHex());
+  return key;
+}
+
 absl::StatusOr<Secret> ExchangeKey::Agree(const PublicKey& peer) const {
   WAXVM_ASSIGN_OR_RETURN(Secret shared, Secret::Create(kKeyBytes));
   if (crypto_scalarmult(Raw(shared.data()), Raw(secret_.view()), peer.bytes.data()) != 0)

@@ -72,6 +72,20 @@ TEST_P(Examples, RunInEveryProvider) {
   }
 }
 
+TEST(MessagingExamples, SendMessage) {
+  const std::string program = std::string(WAXVM_EXAMPLES_DIR) + "/send_message";
+  const Completed run = RunCommand({program, "one", "three", ""});
+  EXPECT_EQ(run.output, "3 bytes\n5 bytes\n0 bytes\n") << run.error;
+  EXPECT_EQ(run.exit_code, 0);
+}
+
+TEST(MessagingExamples, PublishTopic) {
+  const std::string program = std::string(WAXVM_EXAMPLES_DIR) + "/publish_topic";
+  const Completed run = RunCommand({program, "1", "2"});
+  EXPECT_EQ(run.output, "1\n2\nretained 2\n1\n2\n") << run.error;
+  EXPECT_EQ(run.exit_code, 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Languages, Examples, testing::Values("", "_c"), [](const auto& test) {
   return std::string(*test.param == '\0' ? "cxx" : "c");
 });
