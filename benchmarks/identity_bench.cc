@@ -167,6 +167,9 @@ const std::vector<Advert>& ManyAdverts() {
     for (int i = 0; i < kAdverts; ++i) {
       std::string other = bytes;
       other.replace(naming::kAuthorAt, kKeyBytes, AuthorOf(i).view());
+      // Addresses are as spread as keys.
+      other.replace(naming::kBodyAt, kAddressBytes,
+                    AuthorOf(kAdverts + i).view().substr(0, kAddressBytes));
       all.push_back(*Advert::FromTrusted(other));
     }
     return all;
