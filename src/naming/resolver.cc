@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "waxvm/resolver.h"
 
-#include <sodium.h>
-
 #include <algorithm>
-#include <array>
 #include <ctime>
 #include <limits>
 #include <map>
@@ -14,8 +11,8 @@
 
 #include "src/base/mutex.h"
 #include "src/base/status.h"
-#include "src/identity/text.h"
 #include "src/naming/advert_codec.h"
+#include "src/naming/keyed_hash.h"
 
 namespace waxvm {
 namespace {
@@ -28,25 +25,8 @@ constexpr std::chrono::milliseconds kWatchEvery{100};
 
 using Found = std::shared_ptr<const Resolution>;
 
-/// Names are chosen by whoever asks: with a key that nobody knows they cannot choose some that
-/// collide.
-class KeyedHash {
- public:
-  using is_transparent = void;
-  KeyedHash() { randombytes_buf(key_.data(), key_.size()); }
-  std::size_t operator()(std::string_view text) const {
-    std::uint64_t hash = 0;
-    crypto_shorthash(reinterpret_cast<unsigned char*>(&hash), identity::Raw(text), text.size(),
-                     key_.data());
-    return hash;
-  }
-
- private:
-  std::array<unsigned char, crypto_shorthash_KEYBYTES> key_;
-};
-
 template <typename Value>
-using Map = std::unordered_map<std::string, Value, KeyedHash, std::equal_to<>>;
+using Map = std::unordered_map<std::string, Value, naming::KeyedHash, std::equal_to<>>;
 
 /// The labels of a name in lower case, the first one first.
 absl::StatusOr<std::vector<std::string>> Split(std::string_view name) {
@@ -176,7 +156,8 @@ class CachingResolver final : public Resolver {
     if (options_.max_cached > 0) map[name] = {.value = std::move(value), .until = until};
   }
 
-  NameState ResolveAnew(std::string_view text, std::uint64_t now) {
+  /// Apart from the code of a hit, which is to be short.
+  [[gnu::noinline]] NameState ResolveAnew(std::string_view text, std::uint64_t now) {
     const absl::StatusOr<std::vector<std::string>> labels = Split(text);
     if (!labels.ok()) return {.meaning = labels.status(), .until = now + options_.negative_ttl};
     Resolution resolution;
