@@ -37,7 +37,8 @@ enum class AdvertEnd {
 struct IdentityOptions {
   /// Agrees to run the instance, by its signature in the advert. Null: there is no advert.
   std::shared_ptr<const Signer> host = nullptr;
-  /// Where the advert is put before the program starts. Needs `host`.
+  /// Where the advert is put before the program starts. Needs `host`. Each instance leaves a slot
+  /// behind: many short runs are better put into a directory of their own, or none.
   std::shared_ptr<Directory> directory = nullptr;
   /// Told in the advert, as of VmBody.
   std::vector<AdvertisedService> services = {};
