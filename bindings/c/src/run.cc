@@ -34,14 +34,7 @@ absl::Status RunAndGive(waxvm_supervisor& supervisor, const Program& program,
   if (from->stop != nullptr) run_options->stop = from->stop->source.get_token();
   auto done = supervisor.supervisor.Run(program, *run_options);
   if (!done.ok()) return done.status();
-  std::string json = ReportToJson(*done);
-  std::string address, public_key;
-  if (done->report.identity) {
-    address = done->report.identity->address.ToText();
-    public_key = done->report.identity->public_key.ToHex();
-  }
-  *result = new waxvm_result{*std::move(done), std::move(json), std::move(address),
-                             std::move(public_key)};
+  *result = waxvm::c::NewResult(*std::move(done));
   return absl::OkStatus();
 }
 

@@ -35,7 +35,7 @@ class Options(c.Structure):
            ("grants", c.c_void_p), ("output", OUTPUT), ("output_user_data", c.c_void_p),
            ("label", c.c_char_p), ("stop", c.c_void_p),
            ("authorizer", c.c_void_p), ("authorizer_user_data", c.c_void_p),
-           ("identity", c.c_void_p)])
+           ("fuel", c.c_uint64), ("identity", c.c_void_p)])
 
     def __init__(self, **fields):
         super().__init__(struct_size=c.sizeof(Options), input_fd=-1, **fields)
