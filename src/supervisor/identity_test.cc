@@ -579,11 +579,11 @@ int CountInMemory(const std::array<unsigned char, 32>& turned) {
     bytes.resize(end - begin);
     const ssize_t size = pread(memory, bytes.data(), bytes.size(), static_cast<off_t>(begin));
     if (size < 16) continue;
-    const unsigned char* const end = bytes.data() + size - 15;
-    for (const unsigned char* at = bytes.data(); at < end; ++at) {
+    const unsigned char* const last = bytes.data() + size - 15;
+    for (const unsigned char* at = bytes.data(); at < last; ++at) {
       // One byte of it alone is nowhere else than in a register.
       at = static_cast<const unsigned char*>(
-          std::memchr(at, turned[16] ^ 0x5a, static_cast<std::size_t>(end - at)));
+          std::memchr(at, turned[16] ^ 0x5a, static_cast<std::size_t>(last - at)));
       if (at == nullptr) break;
       std::size_t same = 0;
       while (same < 16 && (at[same] ^ 0x5a) == turned[16 + same]) ++same;
