@@ -8,11 +8,16 @@
 #include <sched.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bitset>
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -21,12 +26,16 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "benchmarks/spawn.h"
 #include "src/base/status.h"
 #include "src/base/unique_fd.h"
 #include "src/dns/message.h"
 #include "src/dns/rdata.h"
 #include "src/dns/sockets.h"
+#include "src/naming/advert_codec.h"
+#include "src/naming/advert_for_test.h"
 #include "waxvm/dns.h"
+#include "waxvm/resolver_dns.h"
 
 namespace waxvm::dns {
 namespace {
@@ -256,9 +265,91 @@ const std::shared_ptr<StaticDnsSource>& Source() {
   return source;
 }
 
-void MeasureDns(benchmark::State& state, const Question& question) {
+/// The same names and addresses as petnames and adverts of 10,000 keys.
+struct Adverts {
+  Adverts() {
+    const SigningKey vm = naming::KeyOf(1), host = naming::KeyOf(2);
+    const std::string bytes = naming::VmAdvert(vm, host).bytes();
+    std::vector<Advert> all;
+    for (int i = 0; i < 10'000; ++i) {
+      // Stores take adverts that were checked; these look like such.
+      std::string other = bytes;
+      for (const std::size_t at : {naming::kAuthorAt, naming::kBodyAt}) {
+        other[at] = static_cast<char>(0xfd);
+        std::fill_n(other.begin() + static_cast<std::ptrdiff_t>(at) + 1, 15, '\0');
+        other[at + 14] = static_cast<char>((i + 1) >> 8);
+        other[at + 15] = static_cast<char>((i + 1) & 0xff);
+      }
+      all.push_back(*Advert::FromTrusted(other));
+      names += absl::StrFormat("sensor-%d %s\n", i, all.back().fields().author.ToBase32());
+    }
+    directory->Put(all);
+    folder = std::filesystem::temp_directory_path() / "waxvm-bench-XXXXXX";
+    if (mkdtemp(folder.data()) == nullptr) return;
+    std::ofstream(folder + "/names") << names;
+    std::filesystem::permissions(folder + "/names", std::filesystem::perms(0600));
+    auto opened = Petnames::Open(folder + "/names");
+    if (opened.ok()) petnames = *std::move(opened);
+    // Time stands still, so that nothing expires.
+    const auto clock = [] { return naming::kTestTime; };
+    resolver = Resolver::Create(directory.get(), &petnames, {.clock = clock, .max_cached = 20'000});
+    source =
+        *ResolverDnsSource::Create(resolver.get(), directory.get(), &petnames, {.clock = clock});
+  }
+  ~Adverts() { std::filesystem::remove_all(folder); }
+
+  std::string names, folder;
+  std::unique_ptr<Directory> directory = NewMemoryDirectory();
+  Petnames petnames = Petnames::InMemory();
+  std::unique_ptr<Resolver> resolver;
+  std::shared_ptr<DnsSource> source;
+};
+
+const std::shared_ptr<DnsSource>& SourceOfAdverts() {
+  static const Adverts adverts;
+  return adverts.source;
+}
+
+/// `dnsperf`, with two threads of its own, asks for 10,000 names in turn for a second.
+void MeasureDnsPerf(benchmark::State& state, const std::shared_ptr<DnsSource>& source) {
+  const std::string program = FindInPath("dnsperf");
+  if (program.empty()) return state.SkipWithError("'UNAVAILABLE: dnsperf is not installed'");
+  const auto server = DnsServer::Create(source);
+  if (!server.ok()) return state.SkipWithError(std::string(server.status().message()).c_str());
+  std::string questions = std::filesystem::temp_directory_path() / "waxvm-dnsperf-XXXXXX";
+  const UniqueFd file(mkstemp(questions.data()));
+  {
+    std::ofstream lines(questions);
+    for (int i = 0; i < 10'000; ++i) lines << "sensor-" << i << ".internal AAAA\n";
+  }
+  const std::string port = std::to_string(ParseEndpoint((*server)->addresses()[0])->port());
+  const std::string command =
+      program + " -f inet6 -s ::1 -p " + port + " -l 1 -T 2 -c 4 -q 256 -d " + questions + " 2>&1";
+  for (auto _ : state) {
+    double seconds = 0, lost = -1, completed = 0, no_error = 0;
+    FILE* const output = popen(command.c_str(), "r");
+    if (output == nullptr) break;
+    char line[256];
+    while (std::fgets(line, sizeof line, output) != nullptr) {
+      (void)std::sscanf(line, " Queries lost: %lf", &lost);
+      (void)std::sscanf(line, " Queries completed: %lf", &completed);
+      (void)std::sscanf(line, " Response codes: NOERROR %lf", &no_error);
+      (void)std::sscanf(line, " Run time (s): %lf", &seconds);
+    }
+    pclose(output);
+    if (lost != 0 || completed < 1 || no_error != completed || seconds <= 0) {
+      state.SkipWithError("dnsperf lost answers, or got others");
+      break;
+    }
+    state.SetIterationTime(seconds / completed);
+  }
+  std::filesystem::remove(questions);
+}
+
+void MeasureDns(benchmark::State& state, const std::shared_ptr<DnsSource>& source,
+                const Question& question) {
   PinTo(true);
-  const auto server = DnsServer::Create(Source());
+  const auto server = DnsServer::Create(source);
   PinTo(false);
   if (!server.ok()) return state.SkipWithError(std::string(server.status().message()).c_str());
   Measure(state, (*server)->addresses()[0], QueryOf(question), [&](const std::string& answer) {
@@ -290,7 +381,30 @@ void RegisterAll() {
       {"Dns/no_name",
        {.name = "nothing.internal.", .type = "AAAA", .rcode = Rcode::kNxDomain, .answers = 0}}};
   for (const auto& [name, question] : questions)
-    Register(name, [question = question](benchmark::State& state) { MeasureDns(state, question); });
+    Register(name, [question = question](benchmark::State& state) {
+      MeasureDns(state, Source(), question);
+    });
+  const std::pair<std::string, Question> of_adverts[] = {
+      {"DnsAdverts/aaaa", questions[0].second},
+      {"DnsAdverts/srv", questions[2].second},
+      {"DnsAdverts/ptr", questions[3].second},
+      {"DnsAdverts/no_name", questions[4].second}};
+  for (const auto& [name, question] : of_adverts)
+    Register(name, [question = question](benchmark::State& state) {
+      MeasureDns(state, SourceOfAdverts(), question);
+    });
+  const auto perf = [](const char* name, const std::shared_ptr<DnsSource>& (*source)()) {
+    benchmark::RegisterBenchmark(
+        name, [source](benchmark::State& state) { MeasureDnsPerf(state, source()); })
+        ->Unit(benchmark::kMicrosecond)
+        ->UseManualTime()
+        ->Iterations(1);
+  };
+  perf("DnsPerf/aaaa", []() -> const std::shared_ptr<DnsSource>& {
+    static const std::shared_ptr<DnsSource> source = Source();
+    return source;
+  });
+  perf("DnsPerf/aaaa_of_adverts", SourceOfAdverts);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "advert_json.h"
+#include "flags.h"
 #include "keys.h"
 
 namespace waxvm::cli {
@@ -108,16 +109,9 @@ absl::StatusOr<AdvertBody> VmOf(const Words& words, const PublicKey& author) {
   if (!claim.ok()) return claim.status();
   body.claim = *claim;
   for (const std::string_view text : words.All("service")) {
-    const std::vector<std::string> parts = Parts(text);
-    if (parts.size() != 3) return Refuse("service", "write NAME,udp,PORT");
-    const auto protocol = parts[1] == "udp"   ? absl::StatusOr<std::uint64_t>(17)
-                          : parts[1] == "tcp" ? absl::StatusOr<std::uint64_t>(6)
-                                              : ParseNumber(parts[1], 255);
-    const auto port = ParseNumber(parts[2], 65535);
-    if (!protocol.ok() || !port.ok()) return Refuse("service", "write NAME,udp,PORT");
-    body.services.push_back({.name = parts[0],
-                             .protocol = static_cast<std::uint8_t>(*protocol),
-                             .port = static_cast<std::uint16_t>(*port)});
+    auto service = ParseService(text);
+    if (!service.ok()) return Refuse("service", std::string(service.status().message()));
+    body.services.push_back(*std::move(service));
   }
   auto mailboxes = KeysOf(words, "mailbox");
   if (!mailboxes.ok()) return mailboxes.status();

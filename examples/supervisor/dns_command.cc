@@ -6,6 +6,7 @@
 #include <fstream>
 #include <future>
 #include <iterator>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -17,13 +18,17 @@
 #include "flags.h"
 #include "signals.h"
 #include "waxvm/dns.h"
+#include "waxvm/petnames.h"
+#include "waxvm/resolver_dns.h"
 
 namespace waxvm::cli {
 namespace {
 
 struct DnsFlags {
   DnsServerOptions options;
-  std::string zone;  ///< its lines
+  std::string zone;       ///< its lines
+  std::string directory;  ///< empty: none
+  std::string petnames;   ///< empty: none
   bool listens = false;
   bool json = false;
   bool help = false;
@@ -56,6 +61,16 @@ constexpr std::array kFlags = {
            return f.zone += value + "\n", absl::OkStatus();
          }},
     Flag{"zone", AddFile},
+    Flag{"directory",
+         [](DnsFlags& f, const std::string& value) {
+           if (value.empty()) return Refuse("a file name is missing");
+           return f.directory = value, absl::OkStatus();
+         }},
+    Flag{"petnames",
+         [](DnsFlags& f, const std::string& value) {
+           if (value.empty()) return Refuse("a file name is missing");
+           return f.petnames = value, absl::OkStatus();
+         }},
     Flag{"suffix",
          [](DnsFlags& f, const std::string& value) {
            return f.options.suffix = value, absl::OkStatus();
@@ -118,6 +133,61 @@ bool Announce(const std::vector<std::string>& addresses, const DnsFlags& flags) 
   return std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
 }
 
+/// What was written down, and what adverts say.
+class BothSources final : public DnsSource {
+ public:
+  BothSources(std::shared_ptr<DnsSource> written, std::shared_ptr<DnsSource> adverts)
+      : written_(std::move(written)), adverts_(std::move(adverts)) {}
+
+  DnsFound Lookup(const DnsQuestion& question, DnsAnswer& answer) override {
+    const DnsFound first = written_->Lookup(question, answer);
+    if (!answer.entries().empty()) return first;
+    const DnsFound second = adverts_->Lookup(question, answer);
+    return second == DnsFound::kNo ? first : second;
+  }
+
+ private:
+  const std::shared_ptr<DnsSource> written_, adverts_;
+};
+
+/// Everything that answers, in the order in which it is made.
+struct Sources {
+  std::optional<Petnames> petnames;
+  std::unique_ptr<Directory> directory;
+  std::unique_ptr<Resolver> resolver;
+  std::shared_ptr<DnsSource> source;
+};
+
+absl::StatusOr<Sources> OpenSources(const DnsFlags& flags) {
+  Sources sources;
+  auto written = StaticDnsSource::FromZone(flags.zone, flags.options.suffix);
+  if (!written.ok()) return written.status();
+  sources.source = *std::move(written);
+  if (flags.directory.empty()) {
+    if (flags.petnames.empty()) return sources;
+    return Refuse("--petnames names keys, whose adverts are in a --directory");
+  }
+  auto petnames = flags.petnames.empty() ? absl::StatusOr<Petnames>(Petnames::InMemory())
+                                         : Petnames::Open(flags.petnames);
+  if (!petnames.ok()) return petnames.status();
+  sources.petnames = *std::move(petnames);
+  auto directory = OpenDirectory(flags.directory);
+  if (!directory.ok()) return directory.status();
+  sources.directory = *std::move(directory);
+  return sources;
+}
+
+/// `sources` stays where it is from now on.
+absl::Status AddAdverts(Sources& sources, const std::string& suffix) {
+  if (sources.directory == nullptr) return absl::OkStatus();
+  sources.resolver = Resolver::Create(sources.directory.get(), &*sources.petnames);
+  auto adverts = ResolverDnsSource::Create(sources.resolver.get(), sources.directory.get(),
+                                           &*sources.petnames, {.suffix = suffix});
+  if (!adverts.ok()) return adverts.status();
+  sources.source = std::make_shared<BothSources>(sources.source, *std::move(adverts));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string DnsHelp() {
@@ -128,6 +198,8 @@ std::string DnsHelp() {
          "  --record=RECORD     NAME [TTL] TYPE DATA, as in 'sensor AAAA fd00::1'; may be "
          "repeated\n"
          "  --zone=FILE         a file of such lines; may be repeated\n"
+         "  --directory=FILE    answer from the adverts in it, for petnames and keys in base32\n"
+         "  --petnames=FILE     the petnames, as waxvm name set writes them\n"
          "  --reverse=PREFIX    answer for these IPv6 addresses too (always: fd00::/8)\n"
          "  --json              say where it listens as a line of JSON\n";
 }
@@ -141,9 +213,11 @@ int DnsCommand(std::span<const std::string_view> arguments) {
     absl::PrintF("%s", DnsHelp());
     return kExitOk;
   }
-  auto source = StaticDnsSource::FromZone(flags->zone, flags->options.suffix);
-  if (!source.ok()) return Fail(source.status());
-  const auto server = DnsServer::Create(*std::move(source), flags->options);
+  auto sources = OpenSources(*flags);
+  if (!sources.ok()) return Fail(sources.status());
+  if (const absl::Status added = AddAdverts(*sources, flags->options.suffix); !added.ok())
+    return Fail(added);
+  const auto server = DnsServer::Create(sources->source, flags->options);
   if (!server.ok()) return Fail(server.status());
   if (!Announce((*server)->addresses(), *flags)) return kExitFailed;
   std::promise<void> stopped;

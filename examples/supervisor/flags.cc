@@ -60,6 +60,34 @@ absl::Status AddVariable(RunFlags& flags, std::string_view text) {
 /// Which commands have a flag, and which command it is.
 enum class Of { kBoth, kRun, kCall };
 
+/// "self", or what else the program may do with its key, with commas between.
+absl::Status SetIdentity(RunFlags& flags, std::string_view text) {
+  flags.identity = true;
+  for (bool more = true; more;) {
+    const std::size_t comma = text.find(',');
+    const std::string_view word = text.substr(0, comma);
+    more = comma != text.npos;
+    if (more) text.remove_prefix(comma + 1);
+    if (word == "sign") {
+      flags.grants_signing = true;
+    } else if (word == "private-key") {
+      flags.grants_private_key = true;
+    } else if (word == "revoke") {
+      flags.revokes = true;
+    } else if (word != "self") {
+      return Refuse("'%s' is none of self, sign, private-key and revoke", word);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AddService(RunFlags& flags, std::string_view text) {
+  auto service = ParseService(text);
+  if (!service.ok()) return service.status();
+  flags.services.push_back(*std::move(service));
+  return absl::OkStatus();
+}
+
 struct Flag {
   std::string_view name;
   std::string_view value;  ///< how the help calls it
@@ -67,6 +95,7 @@ struct Flag {
   bool repeatable;
   absl::Status (*set)(RunFlags& flags, std::string_view text);
   Of of = Of::kBoth;
+  std::string_view alone = {};  ///< what it means without a value; empty: it needs one
 };
 
 const std::array kFlags = {
@@ -106,6 +135,27 @@ const std::array kFlags = {
          true, AddImage},
     Flag{"env", "NAME=VALUE", "one variable of the environment; may be repeated", true,
          AddVariable},
+    Flag{"identity", "WHAT",
+         "a key and an address of its own; WHAT is self (the default), sign,\n"
+         "                                    private-key or revoke, several with commas between",
+         false, SetIdentity, Of::kRun, "self"},
+    Flag{"host-key", "KEY",
+         "signs the instance's advert: a file, agent:PUBLIC-KEY, or a name in\n"
+         "                                    ~/.waxvm/keys",
+         false,
+         [](RunFlags& f, std::string_view v) {
+           if (v.empty()) return Refuse("a key is missing");
+           return f.host_key = v, absl::OkStatus();
+         },
+         Of::kRun},
+    Flag{"directory", "FILE", "puts the advert there", false,
+         [](RunFlags& f, std::string_view v) {
+           if (v.empty()) return Refuse("a file name is missing");
+           return f.directory = v, absl::OkStatus();
+         },
+         Of::kRun},
+    Flag{"service", "NAME,udp,PORT", "told in the advert; may be repeated", true, AddService,
+         Of::kRun},
     Flag{"report", "FILE", "write the report as JSON", false,
          [](RunFlags& f, std::string_view v) {
            if (v.empty()) return Refuse("a file name is missing");
@@ -166,6 +216,7 @@ absl::StatusOr<std::size_t> ApplyFlag(Of command, std::span<const std::string_vi
   bool& seen_before = seen[static_cast<std::size_t>(flag - kFlags.begin())];
   if (seen_before && !flag->repeatable) return Refuse("--%s is given twice", name);
   seen_before = true;
+  if (!value && !flag->alone.empty()) value = flag->alone;
   if (!value) {
     if (++at == arguments.size())
       return Refuse("--%s needs a value: --%s=%s", name, name, flag->value);
@@ -265,6 +316,22 @@ absl::StatusOr<Grant> ParseGrant(std::string_view text) {
                rights == "rw" ? Rights::kReadWrite : Rights::kReadOnly);
 }
 
+absl::StatusOr<AdvertisedService> ParseService(std::string_view text) {
+  const std::size_t first = text.find(',');
+  const std::size_t second = first == text.npos ? text.npos : text.find(',', first + 1);
+  if (second == text.npos) return Refuse("'%s' is no service; write NAME,udp,PORT", text);
+  const std::string_view protocol = text.substr(first + 1, second - first - 1);
+  const auto number = protocol == "udp"   ? absl::StatusOr<std::uint64_t>(17)
+                      : protocol == "tcp" ? absl::StatusOr<std::uint64_t>(6)
+                                          : ParseCount(protocol);
+  const auto port = ParseCount(text.substr(second + 1));
+  if (!number.ok() || *number > 255 || !port.ok() || *port > 65535)
+    return Refuse("'%s' is no service; write NAME,udp,PORT", text);
+  return AdvertisedService{.name = std::string(text.substr(0, first)),
+                           .protocol = static_cast<std::uint8_t>(*number),
+                           .port = static_cast<std::uint16_t>(*port)};
+}
+
 absl::StatusOr<ImageFlag> ParseImage(std::string_view text) {
   static constexpr std::pair<std::string_view, ImageFlag::Kind> kKinds[] = {
       {"tar", ImageFlag::Kind::kTar},
@@ -349,6 +416,11 @@ std::string Help(bool (*shown)(const Flag&)) {
 absl::StatusOr<RunFlags> ParseRunFlags(std::span<const std::string_view> arguments) {
   auto flags = ParseFlags(Of::kRun, arguments);
   if (!flags.ok() || flags->help) return flags;
+  if (!flags->identity &&
+      !(flags->host_key.empty() && flags->directory.empty() && flags->services.empty()))
+    return Refuse("--host-key, --directory and --service are of an --identity");
+  if (flags->host_key.empty() && !(flags->directory.empty() && flags->services.empty()))
+    return Refuse("an advert needs the host's signature: --host-key=KEY");
   if (arguments.empty() && !flags->images.empty()) return flags;
   if (arguments.empty() || arguments[0].empty())
     return Refuse("no program is given; write waxvm run [flags] -- PROGRAM [arguments]");

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "waxvm/advert.h"
 #include "waxvm/grant.h"
 #include "waxvm/limits.h"
 
@@ -36,6 +37,14 @@ struct RunFlags {
   std::uint64_t repeat = 1;            ///< calls, or runs
   std::uint64_t pool = 0;              ///< its instances; 0: none
   std::string snapshot_path;           ///< for call; empty: none
+  /// Of `run`: who the instance is; the host's key and the directory are opened later.
+  bool identity = false;
+  bool grants_signing = false;
+  bool grants_private_key = false;
+  bool revokes = false;
+  std::vector<AdvertisedService> services;
+  std::string host_key;   ///< empty: none
+  std::string directory;  ///< empty: none
   bool help = false;
 };
 
@@ -61,6 +70,9 @@ absl::StatusOr<Grant> ParseGrant(std::string_view text);
 
 /// FOLDER ends at the first colon; REFERENCE may contain some.
 absl::StatusOr<ImageFlag> ParseImage(std::string_view text);
+
+/// "NAME,udp,PORT", with udp, tcp or a number of IP.
+absl::StatusOr<AdvertisedService> ParseService(std::string_view text);
 
 /// The candidate nearest to `word` by edit distance, or "" where none is near.
 std::string_view Nearest(std::string_view word, std::span<const std::string_view> candidates);

@@ -16,6 +16,7 @@
 #include "commands.h"
 #include "flags.h"
 #include "prepare.h"
+#include "run_identity.h"
 #include "run_often.h"
 #include "signals.h"
 #include "streams.h"
@@ -86,12 +87,16 @@ RunOptions ToOptions(const RunFlags& flags, StopOnSignal& signals, OutputPassThr
 }
 
 int RunProgram(const std::shared_ptr<Provider>& provider, const Program& program,
-               const RunFlags& flags, std::optional<ReportFile> report) {
+               const RunFlags& flags, const std::optional<IdentityOptions>& identity,
+               std::optional<ReportFile> report) {
   StopOnSignal signals;
   // With many runs the limit is that of each.
   const bool many = flags.repeat > 1 || flags.pool > 0;
   OutputPassThrough output(signals.source(), many ? std::nullopt : flags.limits.wall_time);
-  const RunOptions options = ToOptions(flags, signals, output);
+  RunOptions options = ToOptions(flags, signals, output);
+  options.identity = identity;
+  std::optional<Renewal> renewal;
+  if (identity && identity->keeper) renewal.emplace(identity->keeper);
   const auto result =
       many ? RunOften(provider, program, flags, options) : RunOnce(provider, program, options);
   if (!result.ok()) {
@@ -125,7 +130,9 @@ int RunCommand(std::span<const std::string_view> arguments) {
     if (!file.ok()) return Fail(kExitFailed, file.status());
     report.emplace(*std::move(file));
   }
-  return RunProgram(prepared.provider, prepared.program, *flags, std::move(report));
+  const auto identity = OpenIdentity(*flags);
+  if (!identity.ok()) return Fail(kExitFailed, identity.status());
+  return RunProgram(prepared.provider, prepared.program, *flags, *identity, std::move(report));
 }
 
 }  // namespace waxvm::cli

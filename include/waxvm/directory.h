@@ -59,6 +59,10 @@ class Directory {
   /// kAborted where the slot is quarantined; kPermissionDenied where the key was revoked.
   virtual absl::StatusOr<Advert> Get(const AdvertSlot& slot, std::uint64_t now) = 0;
 
+  /// The advert of the vm or host that has this address; where a key has both, the vm's. Only the
+  /// key that made an address can have an advert of it. Errors: as Get.
+  virtual absl::StatusOr<Advert> FindByAddress(const Address& address, std::uint64_t now) = 0;
+
   /// What was reported, the newest last; at most 1,000.
   virtual std::vector<Equivocation> Equivocations() = 0;
 
@@ -72,8 +76,9 @@ class Directory {
 std::unique_ptr<Directory> NewMemoryDirectory(const DirectoryOptions& options = {});
 
 /// In a file of SQLite, made with mode 0600 where it is missing. Several processes may have it
-/// open. What Put returned OK for is there when the process is killed at any moment. Errors:
-/// kFailedPrecondition for a file that is none or of another version; those of the disk.
+/// open. One of the version before this is brought up to it. What Put returned OK for is there when
+/// the process is killed at any moment. Errors: kFailedPrecondition for a file that is none or of
+/// another version; those of the disk.
 absl::StatusOr<std::unique_ptr<Directory>> OpenDirectory(const std::string& path,
                                                          const DirectoryOptions& options = {});
 

@@ -39,6 +39,8 @@ class Petnames {
   absl::Status Remove(std::string_view name);
   /// What others wrote is seen at the latest a second later.
   std::optional<PublicKey> Find(std::string_view name) const;
+  /// What a key is called; the first by name where it is called several things.
+  std::optional<std::string> NameOf(const PublicKey& key) const;
   /// By name.
   std::vector<std::pair<std::string, PublicKey>> List() const;
   /// A number that is another one after every change.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "waxvm/fault.h"
+#include "waxvm/identity.h"
 #include "waxvm/limits.h"
 #include "waxvm/provider.h"
 
@@ -47,6 +48,8 @@ struct Report {
   std::uint64_t host_calls = 0;
   std::uint64_t denials = 0;   ///< all refusals
   std::vector<Denial> denied;  ///< at most 256 distinct ones, in order of appearance
+  /// Who the instance is, or was; empty without RunOptions::identity.
+  std::optional<IdentityReport> identity = {};
 };
 
 /// The result of one run. Whatever the program did is data here; a status is only for what waxvm

@@ -39,6 +39,15 @@ struct Resolution {
   bool operator==(const Resolution&) const = default;
 };
 
+/// What is known of a name.
+struct NameState {
+  absl::StatusOr<std::shared_ptr<const Resolution>> meaning;  ///< as of Resolver::Resolve
+  /// Whether there is such a name: somebody is called so here, or a key is, or the key behind it
+  /// gave it. Of whoever it is nothing need be known, and names below it may exist.
+  bool exists = false;
+  std::uint64_t until = 0;  ///< seconds since 1970 until which that is kept
+};
+
 struct ResolverOptions {
   /// Where adverts come from that the directory lacks, or has for longer than their ttl: their
   /// bytes, which are checked like any others. Without it, and where it fails, the resolver works
@@ -70,6 +79,10 @@ class Resolver {
   /// kDeadlineExceeded, kAborted and kPermissionDenied as of Directory::Get.
   /// Blocks: on the directory, and on `fetch`, where it is not kept.
   virtual absl::StatusOr<std::shared_ptr<const Resolution>> Resolve(std::string_view name) = 0;
+
+  /// The same with what else is known of the name. With `kept_alone` it never blocks, and is empty
+  /// for what is not kept.
+  virtual std::optional<NameState> Look(std::string_view name, bool kept_alone) = 0;
 
   /// Waits until `name` means something else than `known` (null: nothing), and returns that, or the
   /// error that is now its meaning. Looks ten times a second, on the calling thread.

@@ -80,8 +80,10 @@ class Snapshot {
   /// answers calls, or runs the program where it has not run yet. Its
   /// options are those of the session that was started: the same grants, label, stop token and
   /// output writer, which is called from the thread of each clone; standard input is read by all.
-  /// Time limits are those of calls alone. It belongs to the thread of its first call. Errors: what
-  /// the provider could not do.
+  /// Time limits are those of calls alone. It belongs to the thread of its first call. Where the
+  /// options have an identity, it gets a key, an address and an advert of its own; a program that
+  /// remembers who it was asks again. Errors: what the provider could not do, or the identity's
+  /// signer or directory.
   absl::StatusOr<std::unique_ptr<Session>> Clone() const;
 
   /// Bytes of memory it holds.
@@ -173,11 +175,12 @@ class Session {
   absl::Status health() const;
 
   /// The program as it waits now. Errors: kUnimplemented where the provider has no snapshots;
-  /// kFailedPrecondition as Call, or with the name of what cannot be kept.
+  /// kFailedPrecondition as Call, or with the name of what cannot be kept; also for a program that
+  /// has read its private key, which all clones would share.
   absl::StatusOr<Snapshot> TakeSnapshot();
 
-  /// Puts a session that a snapshot made back to it; one that runs a program is already. Errors: as
-  /// Instance::Reset;
+  /// Puts a session that a snapshot made back to it; one that runs a program is already. It gets a
+  /// new identity, where it has one. Errors: as Instance::Reset;
   /// kFailedPrecondition as Call: a session that was poisoned cannot be put back, it is to be
   /// replaced.
   absl::Status Reset();

@@ -4,6 +4,7 @@
 #define WAXVM_SUPERVISOR_H_
 
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "waxvm/access.h"
 #include "waxvm/grant.h"
+#include "waxvm/identity.h"
 #include "waxvm/limits.h"
 #include "waxvm/program.h"
 #include "waxvm/provider.h"
@@ -39,6 +41,8 @@ struct RunOptions {
   std::stop_token stop = {};
   /// Asked in front of the grants, after the supervisor's own authorizer. Empty: allows all.
   Authorizer authorizer = {};
+  /// Gives the instance a key and an address of its own, and an advert. Empty: it is nobody.
+  std::optional<IdentityOptions> identity = {};
 };
 
 struct SupervisorOptions {
@@ -60,8 +64,9 @@ class Supervisor {
 
   /// Runs `program` to its end on the calling thread. Blocks.
   /// Errors: kInvalidArgument for a grant, limit or program that cannot be honoured (nothing ran);
-  /// kNotFound for a granted host path that does not exist; kCancelled after Stop; otherwise what
-  /// the provider could not do.
+  /// kNotFound for a granted host path that does not exist; kCancelled after Stop; what the signer
+  /// or the directory of an identity could not do (nothing ran); otherwise what the provider could
+  /// not do.
   absl::StatusOr<RunResult> Run(const Program& program, const RunOptions& options = {});
 
   /// Ends all current runs (outcome kStopped) and refuses later ones.

@@ -85,7 +85,7 @@ bool GrantSet::Allows(const Access& access) const {
     case Resource::kRandom:
       return random != nullptr;
     case Resource::kHostFunction:
-      return functions.contains(access.name);
+      return functions.contains(access.name) || own_functions.contains(access.name);
     case Resource::kFile: {
       // A "/data/../etc" would pass for something below "/data".
       if (!CheckGuestPath(access.name).ok()) return false;

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,6 +28,8 @@ struct GrantSet {
   std::vector<FileMount> mounts;
   std::optional<RootImage> root_image;
   std::map<std::string, HostFunction, std::less<>> functions;
+  /// What the supervisor itself answers for each instance.
+  std::set<std::string, std::less<>> own_functions;
 
   /// True when a grant covers `access`. Files: the grant with the longest guest path that
   /// contains the file decides about the right to write.

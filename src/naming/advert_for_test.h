@@ -39,6 +39,34 @@ inline AddressClaim NewClaim(const PublicKey& key) {
   return {.address = made->address, .modifier = made->parameters.modifier, .collision_count = 0};
 }
 
+/// A host with two transports.
+inline Advert HostAdvert(const SigningKey& host, std::uint64_t sequence = 1,
+                         std::uint32_t ttl = 600) {
+  return *Advert::Make(
+      {.sequence = sequence,
+       .created = kTestTime,
+       .expires = kTestTime + 5000,
+       .ttl = ttl,
+       .body = HostBody{.claim = NewClaim(host.public_key()),
+                        .tunnel_key = ExchangeKey::FromBytes(std::string(32, 4))->public_key(),
+                        .transports = {{"tcp", *Address::Parse("::2"), 2, 1},
+                                       {"udp", *Address::Parse("::1"), 1, 100}}}},
+      host);
+}
+
+/// An instance with one service.
+inline Advert VmAdvert(const SigningKey& vm, const SigningKey& host, std::uint64_t sequence = 1,
+                       std::uint16_t port = 5683) {
+  return *Advert::Make({.sequence = sequence,
+                        .created = kTestTime,
+                        .expires = kTestTime + 1000,
+                        .ttl = 60,
+                        .body = VmBody{.claim = NewClaim(vm.public_key()),
+                                       .services = {{"coap", 17, port}},
+                                       .mailboxes = {host.public_key()}}},
+                       vm, &host);
+}
+
 inline Advert RevocationAdvert(const SigningKey& author, std::uint64_t sequence = 0) {
   return *Advert::Make({.sequence = sequence,
                         .created = kTestTime,

@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "src/identity/temp_folder_for_test.h"
 #include "src/naming/advert_codec.h"
 #include "src/naming/advert_for_test.h"
@@ -27,10 +28,12 @@ namespace waxvm {
 namespace {
 
 using identity::TempFolder;
+using naming::HostAdvert;
 using naming::KeyOf;
 using naming::kTestTime;
 using naming::NameAdvert;
 using naming::RevocationAdvert;
+using naming::VmAdvert;
 
 enum class Kind { kMemory, kDisk };
 
@@ -131,6 +134,70 @@ TEST_P(Stores, ARevokedKeyIsSilent) {
   EXPECT_TRUE(PutOne(*directory, revocation).ok());
   EXPECT_TRUE(directory->Get(theirs.slot(), kTestTime).ok());
   EXPECT_EQ(directory->Stats().adverts, 2u) << "what it said before takes no room";
+}
+
+Address AddressOf(const Advert& advert) {
+  const auto* vm = advert.As<VmBody>();
+  return vm != nullptr ? vm->claim.address : advert.As<HostBody>()->claim.address;
+}
+
+TEST_P(Stores, FoundByAddress) {
+  const auto directory = New();
+  const SigningKey vm = KeyOf(1), host = KeyOf(2);
+  const Advert of_vm = VmAdvert(vm, host);
+  const Advert of_host = HostAdvert(host);
+  const Address address = AddressOf(of_vm);
+  EXPECT_TRUE(absl::IsNotFound(directory->FindByAddress(address, kTestTime).status()));
+  ASSERT_TRUE(PutOne(*directory, of_vm).ok());
+  ASSERT_TRUE(PutOne(*directory, of_host).ok());
+  // Whatever bytes a name has where others have their address.
+  ASSERT_TRUE(PutOne(*directory, NameAdvert(host, "a", vm.public_key(), 1)).ok());
+  EXPECT_EQ(directory->FindByAddress(address, kTestTime)->bytes(), of_vm.bytes());
+  EXPECT_EQ(directory->FindByAddress(AddressOf(of_host), kTestTime)->bytes(), of_host.bytes());
+  EXPECT_TRUE(absl::IsNotFound(directory->FindByAddress(Address(), kTestTime).status()));
+  EXPECT_TRUE(
+      absl::IsDeadlineExceeded(directory->FindByAddress(address, kTestTime + 1000).status()));
+  // Another address in a newer advert of the same slot.
+  const auto moved = cga::Generate(vm.public_key(), {.sec_code = cga::kSha256, .modifier = {9}});
+  const Advert newer = *Advert::Make(
+      {.sequence = 2,
+       .created = kTestTime,
+       .expires = kTestTime + 1000,
+       .ttl = 60,
+       .body =
+           VmBody{.claim = {.address = moved->address, .modifier = moved->parameters.modifier}}},
+      vm, &host);
+  ASSERT_TRUE(PutOne(*directory, newer).ok());
+  EXPECT_TRUE(absl::IsNotFound(directory->FindByAddress(address, kTestTime).status()));
+  EXPECT_EQ(directory->FindByAddress(moved->address, kTestTime)->bytes(), newer.bytes());
+  // One that is a host as well, under the same address.
+  ASSERT_TRUE(PutOne(*directory, VmAdvert(host, host)).ok());
+  EXPECT_EQ(directory->FindByAddress(AddressOf(of_host), kTestTime)->fields().type(),
+            AdvertType::kVm);
+  ASSERT_TRUE(PutOne(*directory, VmAdvert(vm, host, 3, 1)).ok());
+  EXPECT_TRUE(absl::IsAborted(PutOne(*directory, VmAdvert(vm, host, 3, 2))));
+  EXPECT_TRUE(absl::IsAborted(directory->FindByAddress(address, kTestTime).status()));
+  ASSERT_TRUE(PutOne(*directory, RevocationAdvert(vm)).ok());
+  EXPECT_FALSE(directory->FindByAddress(address, kTestTime).ok());
+  EXPECT_FALSE(directory->FindByAddress(moved->address, kTestTime).ok());
+}
+
+TEST_P(Stores, WhatIsEvictedIsNotFoundByAddress) {
+  const auto directory = New({.max_adverts = 10});
+  const SigningKey host = KeyOf(1000);
+  int found = 0;
+  std::vector<Address> addresses;
+  for (unsigned i = 0; i < 50; ++i) {
+    const Advert advert = VmAdvert(KeyOf(i), host);
+    addresses.push_back(AddressOf(advert));
+    ASSERT_TRUE(PutOne(*directory, advert).ok());
+  }
+  for (const Address& address : addresses) {
+    const auto advert = directory->FindByAddress(address, kTestTime);
+    EXPECT_TRUE(advert.ok() || absl::IsNotFound(advert.status())) << advert.status();
+    found += advert.ok();
+  }
+  EXPECT_EQ(found, 10);
 }
 
 TEST_P(Stores, ManyInOneWrite) {
@@ -317,6 +384,42 @@ TEST(DiskDirectory, TwoSeeWhatTheOtherWrites) {
   EXPECT_TRUE(absl::IsPermissionDenied(one->Get(advert.slot(), kTestTime).status()));
   EXPECT_TRUE(absl::IsPermissionDenied(PutOne(*one, advert)));
   EXPECT_EQ(one->Stats().adverts, 1u);
+}
+
+/// Runs SQL on a file past the directory.
+void Execute(const std::string& path, const std::string& sql) {
+  sqlite3* file = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &file), SQLITE_OK);
+  EXPECT_EQ(sqlite3_exec(file, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
+      << sqlite3_errmsg(file);
+  sqlite3_close(file);
+}
+
+TEST(DiskDirectory, FilesOfOtherVersions) {
+  const TempFolder temp;
+  const std::string path = temp / "d";
+  const SigningKey host = KeyOf(9);
+  const Advert advert = VmAdvert(KeyOf(1), host);
+  ASSERT_TRUE(PutOne(**OpenDirectory(path), advert).ok());
+  // What version 1 lacks.
+  Execute(path, "DROP INDEX by_address; PRAGMA user_version=1");
+  for (int round = 0; round < 2; ++round) {
+    const auto directory = OpenDirectory(path);
+    ASSERT_TRUE(directory.ok()) << directory.status();
+    EXPECT_EQ((*directory)->FindByAddress(AddressOf(advert), kTestTime)->bytes(), advert.bytes());
+    EXPECT_TRUE((*directory)->Get(advert.slot(), kTestTime).ok());
+  }
+  // Somebody who knows version 1 still has it open.
+  const Advert other = VmAdvert(KeyOf(2), host);
+  const std::string slot = other.fields().author.ToHex() + "01";
+  const std::string bytes = absl::BytesToHexString(other.bytes());
+  Execute(path,
+          "INSERT INTO adverts(slot, bytes, stored) VALUES(x'" + slot + "', x'" + bytes + "', 7)");
+  EXPECT_TRUE((*OpenDirectory(path))->FindByAddress(AddressOf(other), kTestTime).ok());
+  for (const char* version : {"3", "0", "-1"}) {
+    Execute(path, std::string("PRAGMA user_version=") + version);
+    EXPECT_TRUE(absl::IsFailedPrecondition(OpenDirectory(path).status())) << version;
+  }
 }
 
 TEST(DiskDirectory, OtherFilesAreRefusedAndLeftAsTheyAre) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <deque>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -43,6 +44,19 @@ class MemoryDirectory final : public Directory {
     return entry.advert;
   }
 
+  absl::StatusOr<Advert> FindByAddress(const Address& address, std::uint64_t now) override {
+    AdvertSlot slot;
+    {
+      const MutexLock lock(mutex_);
+      // A vm comes before a host of the same key.
+      const auto found = by_address_.lower_bound({address, AdvertSlot{.type = AdvertType{0}}});
+      if (found == by_address_.end() || found->first != address)
+        return absl::NotFoundError("no advert of this address is known");
+      slot = found->second;
+    }
+    return Get(slot, now);
+  }
+
   std::vector<Equivocation> Equivocations() override {
     const MutexLock lock(mutex_);
     return {equivocations_.begin(), equivocations_.end()};
@@ -75,6 +89,7 @@ class MemoryDirectory final : public Directory {
     if (found != slots_.end()) return PutAgain(found->second, advert);
     ++version_;
     const PublicKey author = slot.author;
+    Index(slot, advert);
     slots_.emplace(std::move(slot), Entry{.advert = advert, .stored = ++stored_});
     book_.Add(author);
     if (revokes) Revoke(author);
@@ -85,6 +100,8 @@ class MemoryDirectory final : public Directory {
   absl::Status PutAgain(Entry& entry, const Advert& advert) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const Verdict verdict = naming::Judge(entry.held(), advert);
     if (verdict == Verdict::kNewer) {
+      Unindex(advert.slot(), entry.advert);
+      Index(advert.slot(), advert);
       entry = {.advert = advert, .stored = ++stored_};
       ++version_;
     }
@@ -95,6 +112,15 @@ class MemoryDirectory final : public Directory {
       ++version_;
     }
     return naming::ToStatus(verdict, advert);
+  }
+
+  void Index(const AdvertSlot& slot, const Advert& advert) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (const Address* address = naming::ClaimedAddress(advert))
+      by_address_.emplace(*address, slot);
+  }
+  void Unindex(const AdvertSlot& slot, const Advert& advert) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (const Address* address = naming::ClaimedAddress(advert))
+      by_address_.erase({*address, slot});
   }
 
   Slots::iterator FirstOf(const PublicKey& author) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -108,6 +134,7 @@ class MemoryDirectory final : public Directory {
         ++at;
         continue;
       }
+      Unindex(at->first, at->second.advert);
       at = slots_.erase(at);
       book_.Remove(author);
     }
@@ -124,6 +151,7 @@ class MemoryDirectory final : public Directory {
               [](auto a, auto b) { return a->second.stored < b->second.stored; });
     theirs.resize(std::min(theirs.size(), naming::EvictionBatch(theirs.size())));
     for (const auto at : theirs) {
+      Unindex(at->first, at->second.advert);
       slots_.erase(at);
       book_.Remove(*author);
       ++evicted_;
@@ -133,6 +161,7 @@ class MemoryDirectory final : public Directory {
   const std::size_t max_slots_;
   Mutex mutex_;
   Slots slots_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::pair<Address, AdvertSlot>> by_address_ ABSL_GUARDED_BY(mutex_);
   naming::AuthorBook book_ ABSL_GUARDED_BY(mutex_);
   std::deque<Equivocation> equivocations_ ABSL_GUARDED_BY(mutex_);
   std::uint64_t stored_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -121,6 +121,19 @@ class Petnames::Rep {
     return found->second;
   }
 
+  std::optional<std::string> NameOf(const PublicKey& key) const {
+    const MutexLock lock(mutex_);
+    Look();
+    if (named_version_ != version_) {
+      names_of_.clear();
+      for (const auto& [name, named] : names_) names_of_.emplace(named, name);
+      named_version_ = version_;
+    }
+    const auto found = names_of_.find(key);
+    if (found == names_of_.end()) return std::nullopt;
+    return found->second;
+  }
+
   std::vector<std::pair<std::string, PublicKey>> List() const {
     const MutexLock lock(mutex_);
     Look();
@@ -195,6 +208,8 @@ class Petnames::Rep {
   mutable FileState state_ ABSL_GUARDED_BY(mutex_);
   mutable SteadyClock::time_point next_look_ ABSL_GUARDED_BY(mutex_);
   mutable std::uint64_t version_ ABSL_GUARDED_BY(mutex_) = 0;
+  mutable std::map<PublicKey, std::string> names_of_ ABSL_GUARDED_BY(mutex_);
+  mutable std::uint64_t named_version_ ABSL_GUARDED_BY(mutex_) = 0;  ///< that names_of_ is of
 };
 
 Petnames::Petnames(std::unique_ptr<Rep> rep) : rep_(std::move(rep)) {}
@@ -232,6 +247,9 @@ absl::Status Petnames::Remove(std::string_view name) {
 }
 
 std::optional<PublicKey> Petnames::Find(std::string_view name) const { return rep_->Find(name); }
+std::optional<std::string> Petnames::NameOf(const PublicKey& key) const {
+  return rep_->NameOf(key);
+}
 std::vector<std::pair<std::string, PublicKey>> Petnames::List() const { return rep_->List(); }
 std::uint64_t Petnames::Version() const { return rep_->Version(); }
 

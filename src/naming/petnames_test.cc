@@ -43,6 +43,20 @@ TEST(Petnames, SetFindRemove) {
   EXPECT_TRUE(absl::IsNotFound(names.Remove("alice")));
 }
 
+TEST(Petnames, TheNameOfAKey) {
+  auto petnames = Petnames::InMemory();
+  const PublicKey key = KeyOf(1).public_key();
+  EXPECT_FALSE(petnames.NameOf(key));
+  ASSERT_TRUE(petnames.Set("zoe", key).ok());
+  EXPECT_EQ(petnames.NameOf(key), "zoe");
+  ASSERT_TRUE(petnames.Set("amy", key).ok());
+  EXPECT_EQ(petnames.NameOf(key), "amy");
+  ASSERT_TRUE(petnames.Set("amy", KeyOf(2).public_key()).ok());
+  EXPECT_EQ(petnames.NameOf(key), "zoe");
+  ASSERT_TRUE(petnames.Remove("zoe").ok());
+  EXPECT_FALSE(petnames.NameOf(key));
+}
+
 TEST(Petnames, WhatIsNoName) {
   Petnames names = Petnames::InMemory();
   const PublicKey key = KeyOf(1).public_key();

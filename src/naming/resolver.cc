@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "waxvm/resolver.h"
 
-#include <sodium.h>
-
 #include <algorithm>
-#include <array>
 #include <ctime>
 #include <limits>
 #include <map>
@@ -14,8 +11,8 @@
 
 #include "src/base/mutex.h"
 #include "src/base/status.h"
-#include "src/identity/text.h"
 #include "src/naming/advert_codec.h"
+#include "src/naming/keyed_hash.h"
 
 namespace waxvm {
 namespace {
@@ -28,25 +25,8 @@ constexpr std::chrono::milliseconds kWatchEvery{100};
 
 using Found = std::shared_ptr<const Resolution>;
 
-/// Names are chosen by whoever asks: with a key that nobody knows they cannot choose some that
-/// collide.
-class KeyedHash {
- public:
-  using is_transparent = void;
-  KeyedHash() { randombytes_buf(key_.data(), key_.size()); }
-  std::size_t operator()(std::string_view text) const {
-    std::uint64_t hash = 0;
-    crypto_shorthash(reinterpret_cast<unsigned char*>(&hash), identity::Raw(text), text.size(),
-                     key_.data());
-    return hash;
-  }
-
- private:
-  std::array<unsigned char, crypto_shorthash_KEYBYTES> key_;
-};
-
 template <typename Value>
-using Map = std::unordered_map<std::string, Value, KeyedHash, std::equal_to<>>;
+using Map = std::unordered_map<std::string, Value, naming::KeyedHash, std::equal_to<>>;
 
 /// The labels of a name in lower case, the first one first.
 absl::StatusOr<std::vector<std::string>> Split(std::string_view name) {
@@ -72,8 +52,12 @@ std::string Join(const std::vector<std::string>& labels) {
   return name;
 }
 
-/// An error of the way to an answer, and how long it holds.
-bool MayBeKept(const absl::Status& status) { return absl::IsNotFound(status); }
+/// Whether an error is what the directory knows, and not one of the moment. A name without an
+/// answer must not cost more than one with: whoever wants to keep the directory busy asks for it.
+bool MayBeKept(const absl::Status& status) {
+  return absl::IsNotFound(status) || absl::IsDeadlineExceeded(status) || absl::IsAborted(status) ||
+         absl::IsPermissionDenied(status);
+}
 
 class CachingResolver final : public Resolver {
  public:
@@ -84,12 +68,29 @@ class CachingResolver final : public Resolver {
     const std::uint64_t now = Now();
     {
       const MutexLock lock(mutex_);
-      Look(now);
+      LookForChanges(now);
       if (const auto kept = found_.find(name); kept != found_.end() && now < kept->second.until)
         return kept->second.value;
       if (const auto kept = missing_.find(name); kept != missing_.end() && now < kept->second.until)
-        return kept->second.value;
+        return kept->second.value.status;
     }
+    return ResolveAnew(name, now).meaning;
+  }
+
+  std::optional<NameState> Look(std::string_view name, bool kept_alone) override {
+    const std::uint64_t now = Now();
+    {
+      const MutexLock lock(mutex_);
+      LookForChanges(now);
+      if (const auto kept = found_.find(name); kept != found_.end() && now < kept->second.until)
+        return NameState{
+            .meaning = kept->second.value, .exists = true, .until = kept->second.until};
+      if (const auto kept = missing_.find(name); kept != missing_.end() && now < kept->second.until)
+        return NameState{.meaning = kept->second.value.status,
+                         .exists = kept->second.value.exists,
+                         .until = kept->second.until};
+    }
+    if (kept_alone) return std::nullopt;
     return ResolveAnew(name, now);
   }
 
@@ -110,6 +111,12 @@ class CachingResolver final : public Resolver {
   }
 
  private:
+  /// Why a name means nothing.
+  struct Nothing {
+    absl::Status status;
+    bool exists = false;
+  };
+
   template <typename Value>
   struct Kept {
     Value value;
@@ -129,7 +136,7 @@ class CachingResolver final : public Resolver {
   }
 
   /// Forgets everything where directory or petnames have changed.
-  void Look(std::uint64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  void LookForChanges(std::uint64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (now < next_look_ && now + kLookEverySeconds >= next_look_) return;  // nor back in time
     next_look_ = now + kLookEverySeconds;
     const std::pair<std::uint64_t, std::uint64_t> seen = {directory_.Version(),
@@ -149,28 +156,38 @@ class CachingResolver final : public Resolver {
     if (options_.max_cached > 0) map[name] = {.value = std::move(value), .until = until};
   }
 
-  absl::StatusOr<Found> ResolveAnew(std::string_view text, std::uint64_t now) {
-    WAXVM_ASSIGN_OR_RETURN(const std::vector<std::string> labels, Split(text));
+  /// Apart from the code of a hit, which is to be short.
+  [[gnu::noinline]] NameState ResolveAnew(std::string_view text, std::uint64_t now) {
+    const absl::StatusOr<std::vector<std::string>> labels = Split(text);
+    if (!labels.ok()) return {.meaning = labels.status(), .until = now + options_.negative_ttl};
     Resolution resolution;
-    resolution.name = Join(labels);
+    resolution.name = Join(*labels);
     resolution.ttl = std::numeric_limits<std::uint32_t>::max();
     resolution.expires = kNeverExpires;
-    const absl::Status status = Follow(labels, now, resolution);
+    absl::Status status = FollowLabels(*labels, now, resolution);
+    // Nobody gave it, or not any more. Other errors may be of the moment: it exists for all we
+    // know.
+    const bool exists = !absl::IsNotFound(status) && !absl::IsDeadlineExceeded(status) &&
+                        !absl::IsPermissionDenied(status);
+    if (status.ok()) status = Describe(now, resolution);
     const MutexLock lock(mutex_);
     if (!status.ok()) {
-      if (MayBeKept(status)) Keep(missing_, resolution.name, status, now + options_.negative_ttl);
+      const std::uint64_t until = now + options_.negative_ttl;
+      if (MayBeKept(status))
+        Keep(missing_, resolution.name, Nothing{.status = status, .exists = exists}, until);
       found_.erase(resolution.name);
-      return status;
+      return {.meaning = status, .exists = exists, .until = until};
     }
     const std::uint64_t until = std::min(now + resolution.ttl, resolution.expires);
     const std::string name = resolution.name;
     Found found = std::make_shared<const Resolution>(std::move(resolution));
     Keep(found_, name, found, until);
     missing_.erase(name);
-    return found;
+    return {.meaning = std::move(found), .exists = true, .until = until};
   }
 
-  absl::Status Follow(const std::vector<std::string>& labels, std::uint64_t now, Resolution& to) {
+  absl::Status FollowLabels(const std::vector<std::string>& labels, std::uint64_t now,
+                            Resolution& to) {
     WAXVM_ASSIGN_OR_RETURN(to.key, RootOf(labels.back()));
     for (std::size_t i = labels.size() - 1; i-- > 0;) {
       WAXVM_ASSIGN_OR_RETURN(
@@ -180,7 +197,7 @@ class CachingResolver final : public Resolver {
       Shorten(to, answer);
       to.key = answer.advert.As<NameBody>()->target;
     }
-    return Describe(now, to);
+    return absl::OkStatus();
   }
 
   absl::StatusOr<PublicKey> RootOf(const std::string& label) const {
@@ -298,7 +315,7 @@ class CachingResolver final : public Resolver {
   const ResolverOptions options_;
   Mutex mutex_;
   Map<Kept<Found>> found_ ABSL_GUARDED_BY(mutex_);
-  Map<Kept<absl::Status>> missing_ ABSL_GUARDED_BY(mutex_);
+  Map<Kept<Nothing>> missing_ ABSL_GUARDED_BY(mutex_);
   std::map<AdvertSlot, std::uint64_t> ask_again_ ABSL_GUARDED_BY(mutex_);
   std::pair<std::uint64_t, std::uint64_t> seen_ ABSL_GUARDED_BY(mutex_) = {0, 0};
   std::uint64_t next_look_ ABSL_GUARDED_BY(mutex_) = 0;

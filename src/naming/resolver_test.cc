@@ -19,38 +19,14 @@ namespace waxvm {
 namespace {
 
 using namespace std::chrono_literals;
+using naming::HostAdvert;
 using naming::KeyOf;
 using naming::kTestTime;
 using naming::NameAdvert;
-using naming::NewClaim;
 using naming::RevocationAdvert;
+using naming::VmAdvert;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-Advert HostAdvert(const SigningKey& host, std::uint64_t sequence = 1, std::uint32_t ttl = 600) {
-  return *Advert::Make(
-      {.sequence = sequence,
-       .created = kTestTime,
-       .expires = kTestTime + 5000,
-       .ttl = ttl,
-       .body = HostBody{.claim = NewClaim(host.public_key()),
-                        .tunnel_key = ExchangeKey::FromBytes(std::string(32, 4))->public_key(),
-                        .transports = {{"tcp", *Address::Parse("::2"), 2, 1},
-                                       {"udp", *Address::Parse("::1"), 1, 100}}}},
-      host);
-}
-
-Advert VmAdvert(const SigningKey& vm, const SigningKey& host, std::uint64_t sequence = 1,
-                std::uint16_t port = 5683) {
-  return *Advert::Make({.sequence = sequence,
-                        .created = kTestTime,
-                        .expires = kTestTime + 1000,
-                        .ttl = 60,
-                        .body = VmBody{.claim = NewClaim(vm.public_key()),
-                                       .services = {{"coap", 17, port}},
-                                       .mailboxes = {host.public_key()}}},
-                       vm, &host);
-}
 
 class Names : public testing::Test {
  protected:
@@ -269,6 +245,43 @@ TEST_F(Names, WhatDoesNotExistIsNotAskedForAgainAndAgain) {
   Tick(1);
   EXPECT_TRUE(absl::IsNotFound(resolver->Resolve(name).status()));
   EXPECT_EQ(others.asked, 6);
+}
+
+TEST_F(Names, ANameWithoutMeaningMayExist) {
+  ASSERT_TRUE(petnames_.Set("alice", alice_.public_key()).ok());
+  Put(NameAdvert(alice_, "sensor", sensor_.public_key(), 1));
+  Put(NameAdvert(alice_, "brief", sensor_.public_key(), 1, kTestTime, 1, 1));
+  const auto resolver = New();
+  EXPECT_FALSE(resolver->Look("alice", /*kept_alone=*/true)) << "never looked for";
+  const auto exists = [&](std::string_view name) {
+    const auto state = resolver->Look(name, /*kept_alone=*/false);
+    EXPECT_TRUE(state.has_value());
+    EXPECT_FALSE(state->meaning.ok()) << name;
+    EXPECT_EQ(state->until, now_ + 10) << name;
+    return state->exists;
+  };
+  EXPECT_TRUE(exists("alice")) << "there may be names below it";
+  EXPECT_TRUE(exists("sensor.alice"));
+  EXPECT_TRUE(exists(KeyOf(9).public_key().ToBase32()));
+  EXPECT_FALSE(exists("other.alice"));
+  EXPECT_FALSE(exists("a.sensor.alice"));
+  EXPECT_FALSE(exists("bob"));
+  EXPECT_FALSE(exists("no_name"));
+  EXPECT_TRUE(resolver->Look("alice", /*kept_alone=*/true)->exists);
+  EXPECT_FALSE(resolver->Look("bob", /*kept_alone=*/true)->exists);
+  Tick(2);
+  EXPECT_FALSE(exists("brief.alice")) << "given, and not any more";
+  Put(VmAdvert(sensor_, host_));
+  Tick();
+  const auto state = resolver->Look("sensor.alice", /*kept_alone=*/false);
+  ASSERT_TRUE(state && state->meaning.ok());
+  EXPECT_TRUE(state->exists);
+  EXPECT_EQ(state->until, now_ + 60) << "the vm's ttl";
+  EXPECT_EQ(*resolver->Look("sensor.alice", /*kept_alone=*/true)->meaning, *state->meaning);
+  Put(RevocationAdvert(alice_));
+  Tick();
+  EXPECT_FALSE(exists("sensor.alice")) << "nothing that it gave counts any more";
+  EXPECT_TRUE(exists("alice"));
 }
 
 TEST_F(Names, ManyNamesTakeBoundedRoom) {

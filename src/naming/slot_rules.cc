@@ -81,6 +81,12 @@ absl::StatusOr<AdvertSlot> DecodeSlot(std::string_view bytes) {
   return slot;
 }
 
+const Address* ClaimedAddress(const Advert& advert) {
+  if (const auto* vm = advert.As<VmBody>()) return &vm->claim.address;
+  if (const auto* host = advert.As<HostBody>()) return &host->claim.address;
+  return nullptr;
+}
+
 std::size_t EvictionBatch(std::size_t slots_of_author) {
   return std::max<std::size_t>(slots_of_author / 16, 1);
 }

@@ -40,6 +40,9 @@ std::string EncodeSlot(const AdvertSlot& slot);
 /// Errors: kDataLoss.
 absl::StatusOr<AdvertSlot> DecodeSlot(std::string_view bytes);
 
+/// The address that an advert claims for its author; null for those that claim none.
+const Address* ClaimedAddress(const Advert& advert);
+
 /// How many slots the author with the most loses at once. Finding the oldest looks at all of them,
 /// so it is a part of them: a flood must not make such a search out of each of its adverts.
 std::size_t EvictionBatch(std::size_t slots_of_author);

@@ -118,7 +118,7 @@ absl::Status Connection::SetUp(const ConnectionOptions& options) {
   sqlite3_limit(connection, SQLITE_LIMIT_LENGTH, 1 << 20);
   WAXVM_RETURN_IF_ERROR(Execute("PRAGMA cell_size_check=ON; PRAGMA cache_size=-16384"));
   // Before anything is written: a file of somebody else stays as it is.
-  WAXVM_RETURN_IF_ERROR(IsNew(options).status());
+  WAXVM_RETURN_IF_ERROR(Inspect(options).status());
   {
     WAXVM_ASSIGN_OR_RETURN(Statement mode, Prepare("PRAGMA journal_mode=WAL"));
     WAXVM_RETURN_IF_ERROR(mode.Step().status());
@@ -128,26 +128,27 @@ absl::Status Connection::SetUp(const ConnectionOptions& options) {
       Execute(options.full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL"));
   // Locked, so that of two who open a new file one makes the tables.
   WAXVM_RETURN_IF_ERROR(Execute("BEGIN IMMEDIATE"));
-  WAXVM_ASSIGN_OR_RETURN(const bool is_new, IsNew(options));
-  if (is_new)
-    WAXVM_RETURN_IF_ERROR(
-        Execute(absl::StrFormat("PRAGMA application_id=%d; PRAGMA user_version=%d; %s",
-                                options.application_id, options.version, options.schema)));
+  WAXVM_ASSIGN_OR_RETURN(const State state, Inspect(options));
+  if (state != State::kCurrent)
+    WAXVM_RETURN_IF_ERROR(Execute(absl::StrFormat(
+        "PRAGMA application_id=%d; PRAGMA user_version=%d; %s", options.application_id,
+        options.version, state == State::kNew ? options.schema : options.upgrade)));
   return Execute("COMMIT");
 }
 
-absl::StatusOr<bool> Connection::IsNew(const ConnectionOptions& options) {
+absl::StatusOr<Connection::State> Connection::Inspect(const ConnectionOptions& options) {
   WAXVM_ASSIGN_OR_RETURN(Statement found, Prepare("SELECT application_id, user_version, "
                                                   "(SELECT count(*) FROM sqlite_schema) FROM "
                                                   "pragma_application_id, pragma_user_version"));
   WAXVM_RETURN_IF_ERROR(found.Step().status());
   const std::int64_t kind = found.Number(0);
   const std::int64_t version = found.Number(1);
-  if (kind == 0 && version == 0 && found.Number(2) == 0) return true;
-  if (kind != options.application_id || version != options.version)
-    return FailedPrecondition("the file is of kind %d and version %d, not %d and %d", kind, version,
-                              options.application_id, options.version);
-  return false;
+  if (kind == 0 && version == 0 && found.Number(2) == 0) return State::kNew;
+  if (kind == options.application_id && version == options.version) return State::kCurrent;
+  if (kind == options.application_id && version == options.version - 1 && !options.upgrade.empty())
+    return State::kBefore;
+  return FailedPrecondition("the file is of kind %d and version %d, not %d and %d", kind, version,
+                            options.application_id, options.version);
 }
 
 absl::StatusOr<Statement> Connection::Prepare(std::string_view sql) {

@@ -61,6 +61,8 @@ struct ConnectionOptions {
   std::int32_t application_id = 0;  ///< what kind of file it is; one of another kind is refused
   std::int32_t version = 0;         ///< of the schema
   std::string_view schema = "";     ///< made where the file is new
+  /// What makes a file of the version before this one of this version; empty: it is refused.
+  std::string_view upgrade = "";
 };
 
 class Connection {
@@ -80,8 +82,9 @@ class Connection {
   };
   explicit Connection(sqlite3* connection) : connection_(connection) {}
   absl::Status SetUp(const ConnectionOptions& options);
-  /// Whether there is nothing in the file yet. Errors: kFailedPrecondition for another kind.
-  absl::StatusOr<bool> IsNew(const ConnectionOptions& options);
+  enum class State { kNew, kBefore, kCurrent };
+  /// What the file is. Errors: kFailedPrecondition for another kind or version.
+  absl::StatusOr<State> Inspect(const ConnectionOptions& options);
   std::unique_ptr<sqlite3, Close> connection_;
 };
 

@@ -6,6 +6,7 @@
 
 #include "src/base/mutex.h"
 #include "src/base/status.h"
+#include "src/naming/advert_codec.h"
 #include "src/naming/author_book.h"
 #include "src/naming/slot_rules.h"
 #include "src/naming/sqlite.h"
@@ -22,7 +23,7 @@ using naming::Verdict;
 
 // "wxdr".
 constexpr std::int32_t kApplicationId = 0x77786472;
-constexpr std::int32_t kVersion = 1;
+constexpr std::int32_t kVersion = 2;
 // Whoever changes this changes the version. `slot` is naming::EncodeSlot, `stored` rises with every
 // write. Reports outlive the slots that they are about.
 constexpr std::string_view kSchema =
@@ -31,9 +32,17 @@ constexpr std::string_view kSchema =
     "CREATE TABLE equivocations(id INTEGER PRIMARY KEY, slot BLOB NOT NULL, "
     "sequence INTEGER NOT NULL, first BLOB NOT NULL, second BLOB NOT NULL);";
 
+// Version 2 has it, and nothing else that version 1 has not: of a vm or a host, bytes 80 to 95 of
+// an advert (counted from 1) are its address. SQLite keeps it right whatever program writes.
+#define WAXVM_HAS_ADDRESS "substr(slot, 33, 1) IN (x'01', x'02')"
+#define WAXVM_ADDRESS "substr(bytes, 80, 16)"
+static_assert(naming::kBodyAt + 1 == 80 && kKeyBytes + 1 == 33);
+constexpr std::string_view kIndex =
+    "CREATE INDEX by_address ON adverts(" WAXVM_ADDRESS ") WHERE " WAXVM_HAS_ADDRESS ";";
+
 struct Statements {
   Statement begin, commit, rollback, data_version, insert, find, replace, quarantine, remove,
-      authors, last_stored, of_author, report, forget_reports, reports;
+      of_address, authors, last_stored, of_author, report, forget_reports, reports;
 
   absl::Status Prepare(Connection& connection) {
     const std::pair<Statement*, std::string_view> kAll[] = {
@@ -48,6 +57,8 @@ struct Statements {
         {&replace, "UPDATE adverts SET bytes = ?2, stored = ?3, quarantined = 0 WHERE slot = ?1"},
         {&quarantine, "UPDATE adverts SET quarantined = 1 WHERE slot = ?1"},
         {&remove, "DELETE FROM adverts WHERE slot = ?1"},
+        {&of_address, "SELECT slot FROM adverts WHERE " WAXVM_ADDRESS " = ?1 AND " WAXVM_HAS_ADDRESS
+                      " ORDER BY slot LIMIT 1"},
         {&authors, "SELECT substr(slot, 1, 33) FROM adverts ORDER BY stored"},
         {&last_stored, "SELECT max(stored) FROM adverts"},
         {&of_author,
@@ -110,6 +121,23 @@ class SqliteDirectory final : public Directory {
     book_.SetUsed(slot.author);
     return naming::Serve({.bytes = sql_.find.Bytes(0), .quarantined = sql_.find.Number(1) != 0},
                          now);
+  }
+
+  absl::StatusOr<Advert> FindByAddress(const Address& address, std::uint64_t now) override {
+    AdvertSlot slot;
+    {
+      const MutexLock lock(mutex_);
+      const Resetting resetting(sql_.of_address);
+      WAXVM_ASSIGN_OR_RETURN(const bool found, sql_.of_address.Bind(1, address.view()).Step());
+      if (!found) return absl::NotFoundError("no advert of this address is known");
+      WAXVM_ASSIGN_OR_RETURN(slot, naming::DecodeSlot(sql_.of_address.Bytes(0)));
+    }
+    WAXVM_ASSIGN_OR_RETURN(Advert advert, Get(slot, now));
+    // Another one may have come meanwhile; and the file may say what it likes.
+    const Address* claimed = naming::ClaimedAddress(advert);
+    if (claimed == nullptr || *claimed != address)
+      return absl::NotFoundError("no advert of this address is known");
+    return advert;
   }
 
   std::vector<Equivocation> Equivocations() override {
@@ -306,11 +334,13 @@ class SqliteDirectory final : public Directory {
 
 absl::StatusOr<std::unique_ptr<Directory>> OpenDirectory(const std::string& path,
                                                          const DirectoryOptions& options) {
+  const std::string schema = std::string(kSchema).append(kIndex);
   WAXVM_ASSIGN_OR_RETURN(Connection connection,
                          Connection::Open(path, {.full = options.survive_power_loss,
                                                  .application_id = kApplicationId,
                                                  .version = kVersion,
-                                                 .schema = kSchema}));
+                                                 .schema = schema,
+                                                 .upgrade = kIndex}));
   Statements statements;
   WAXVM_RETURN_IF_ERROR(statements.Prepare(connection));
   auto directory =

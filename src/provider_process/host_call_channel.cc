@@ -107,6 +107,8 @@ void HostCallChannel::Flush() {
     if (errno == EAGAIN || errno == EWOULDBLOCK) return;
     socket_.reset();
   }
+  // It may have been a secret.
+  explicit_bzero(out_.data(), out_.size());
   out_ = {};
   out_sent_ = 0;
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/supervisor/host_side.h"
 
+#include <cstring>
+
 #include "src/base/deadline.h"
 #include "src/base/status.h"
 #include "src/supervisor/call_format.h"
@@ -38,6 +40,30 @@ HostSide::HostSide(const GrantSet& grants, const Authorizer& authorizer, const R
       control_(control),
       gate_(grants, authorizer, options.label) {}
 
+HostSide::~HostSide() { EndIdentity(); }
+
+absl::Status HostSide::GiveIdentity() {
+  if (!options_.identity) return absl::OkStatus();
+  EndIdentity();
+  identity_.reset();
+  WAXVM_ASSIGN_OR_RETURN(identity_, InstanceIdentity::Make(*options_.identity));
+  return absl::OkStatus();
+}
+
+void HostSide::RenewIdentity() {
+  std::uint64_t next = 0;
+  // What kept it from that is in the report; the program is not to blame.
+  if (identity_ != nullptr) (void)identity_->RenewIfDue(next);
+}
+
+void HostSide::EndIdentity() {
+  if (identity_ != nullptr) identity_->End();
+}
+
+bool HostSide::HoldsPrivateKey() const {
+  return identity_ != nullptr && identity_->private_key_was_read();
+}
+
 void HostSide::Surround(InstanceSpec& spec) {
   collected_bound_bytes_ = spec.limits.output_bytes.value_or(kDefaultCollectedBytes);
   spec.gate = &gate_;
@@ -67,6 +93,7 @@ absl::Status HostSide::Write(Stream stream, std::string_view data) {
 
 absl::StatusOr<std::optional<Event>> HostSide::Serve(Instance& instance,
                                                      const HostCallRequest& call) {
+  RenewIdentity();
   absl::StatusOr<std::string> reply = std::string();
   if (call.name == kServeName) {
     // Asking is no offence: a program made for calls can then do something else.
@@ -83,7 +110,10 @@ absl::StatusOr<std::optional<Event>> HostSide::Serve(Instance& instance,
   // A slow function may have outlived the limit while the provider's own timer was not running.
   if (deadline_ && Clock::now() >= *deadline_ && !control_.stopped())
     return LimitReached{LimitKind::kWallTime};
-  WAXVM_RETURN_IF_ERROR(instance.CompleteHostCall(reply));
+  const absl::Status completed = instance.CompleteHostCall(reply);
+  // No trace of a key stays in the memory of the host.
+  if (call.name == kPrivateKeyFunction && reply.ok()) explicit_bzero(reply->data(), reply->size());
+  WAXVM_RETURN_IF_ERROR(completed);
   return std::nullopt;
 }
 
@@ -91,7 +121,9 @@ absl::StatusOr<std::string> HostSide::CallFunction(const HostCallRequest& call) 
   const CallContext context(options_.label, control_, deadline_);
   absl::StatusOr<std::string> reply;
   try {
-    reply = grants_.functions.find(call.name)->second(context, call.request);
+    const auto function = grants_.functions.find(call.name);
+    reply =
+        function != grants_.functions.end() ? function->second(context, call.request) : Ask(call);
   } catch (...) {
     // Without the exception's text, which may tell about the host.
     return Internal("the host function failed with an exception");
@@ -100,6 +132,11 @@ absl::StatusOr<std::string> HostSide::CallFunction(const HostCallRequest& call) 
     return Internal("the reply of the host function has %d bytes, at most %d", reply->size(),
                     WAXVM_HOST_CALL_MAX_REPLY);
   return reply;
+}
+
+absl::StatusOr<std::string> HostSide::Ask(const HostCallRequest& call) const {
+  if (identity_ == nullptr) return Internal("the instance has no identity");
+  return identity_->Answer(call.name, call.request);
 }
 
 void HostSide::FillReport(const ProviderInfo& info, const Usage& usage, Report& report) const {
@@ -115,6 +152,7 @@ void HostSide::FillReport(const ProviderInfo& info, const Usage& usage, Report& 
   report.host_calls = host_calls_;
   report.denials = gate_.denials();
   report.denied = gate_.denied();
+  if (identity_ != nullptr) report.identity = identity_->report();
 }
 
 void HostSide::StartAnew() {

@@ -4,10 +4,12 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "src/capability/grant_set.h"
+#include "src/supervisor/instance_identity.h"
 #include "src/supervisor/run_control.h"
 #include "src/supervisor/run_gate.h"
 #include "waxvm/supervisor.h"
@@ -23,6 +25,7 @@ class HostSide {
   /// All of them must outlive it.
   HostSide(const GrantSet& grants, const Authorizer& authorizer, const RunOptions& options,
            const RunControl& control);
+  ~HostSide();
   HostSide(const HostSide&) = delete;
   HostSide& operator=(const HostSide&) = delete;
 
@@ -31,6 +34,15 @@ class HostSide {
 
   /// What follows has `limit` from now on; empty: no limit.
   void StartClock(std::optional<std::chrono::nanoseconds> limit);
+
+  /// Makes the instance somebody new, where the options say that it is somebody; who it was before
+  /// has ended. Blocks and errors: as InstanceIdentity::Make.
+  absl::Status GiveIdentity();
+  /// Renews the advert of a running instance where that is due.
+  void RenewIdentity();
+  void EndIdentity();
+  /// Whether the program knows a private key, which no other instance may have.
+  bool HoldsPrivateKey() const;
 
   /// Answers a host call; an event instead where the run has to end.
   absl::StatusOr<std::optional<Event>> Serve(Instance& instance, const HostCallRequest& call);
@@ -47,6 +59,7 @@ class HostSide {
  private:
   absl::Status Write(Stream stream, std::string_view data);
   absl::StatusOr<std::string> CallFunction(const HostCallRequest& call) const;
+  absl::StatusOr<std::string> Ask(const HostCallRequest& call) const;
 
   const GrantSet& grants_;
   const RunOptions& options_;
@@ -54,6 +67,7 @@ class HostSide {
   RunGate gate_;
   std::optional<TimePoint> deadline_;
   std::uint64_t collected_bound_bytes_ = 0;
+  std::shared_ptr<InstanceIdentity> identity_;
   std::uint64_t host_calls_ = 0;
   std::string output_;
   std::string error_output_;

@@ -96,6 +96,25 @@ std::string DenialToJson(const Denial& denial) {
       .Close();
 }
 
+std::string Status(const absl::Status& status) {
+  return status.ok() ? "null" : Quoted(ToStd(status.message()));
+}
+
+std::string IdentityToJson(const IdentityReport& identity) {
+  const bool advertised = !identity.advert.empty();
+  return std::move(
+             Object()
+                 .Add("address", Quoted(identity.address.ToText()))
+                 .Add("public_key", Quoted(identity.public_key.ToHex()))
+                 .Add("advert_expires",
+                      advertised ? Number(identity.advert_expires) : std::string("null"))
+                 .Add("adverts", Number(identity.adverts))
+                 .Add("advert_error", Status(identity.advert_status))
+                 .Add("statements", Number(identity.statements))
+                 .Add("private_key_was_read", identity.private_key_was_read ? "true" : "false"))
+      .Close();
+}
+
 void AddProvider(const Report& report, Object& json) {
   json.Add("provider", Quoted(report.provider))
       .Add("isolation", Quoted(IsolationName(report.isolation)));
@@ -122,7 +141,8 @@ void AddMeasurements(const Report& report, Object& json) {
       .Add("resident_bytes", OrNull(report.memory, resident))
       .Add("shared_bytes", OrNull(report.memory, shared))
       .Add("private_bytes", OrNull(report.memory, own))
-      .Add("fuel", OrNull(report.fuel, number));
+      .Add("fuel", OrNull(report.fuel, number))
+      .Add("identity", OrNull(report.identity, IdentityToJson));
 }
 
 }  // namespace

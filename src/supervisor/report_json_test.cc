@@ -39,7 +39,15 @@ RunResult Full() {
                    .host_calls = 2,
                    .denials = 7,
                    .denied = {{Resource::kFile, "/etc/passwd", true, 6},
-                              {Resource::kSystemCall, "bpf", false, 1}}};
+                              {Resource::kSystemCall, "bpf", false, 1}},
+                   .identity = IdentityReport{.public_key = {.bytes = {0xab}},
+                                              .address = *Address::Parse("fd00::5"),
+                                              .advert = "signed",
+                                              .advert_expires = 12,
+                                              .adverts = 3,
+                                              .statements = 4,
+                                              .private_key_was_read = true,
+                                              .advert_status = absl::InternalError("no \"room\"")}};
   return result;
 }
 
@@ -57,7 +65,11 @@ TEST(ReportJsonTest, EverythingMeasured) {
       R"("name": "/etc/passwd", "write": true, "count": 6}, {"resource": "system_call", )"
       R"("name": "bpf", "write": false, "count": 1}], "ambient": ["rdtsc", "rdrand"], )"
       R"("vm_exits": 12, "setup_seconds": 0.000000005, "teardown_seconds": 0.020000000, )"
-      R"("resident_bytes": 12288, "shared_bytes": 8192, "private_bytes": 4096, "fuel": 77})");
+      R"("resident_bytes": 12288, "shared_bytes": 8192, "private_bytes": 4096, "fuel": 77, )"
+      R"("identity": {"address": "fd00::5", "public_key": ")" +
+          PublicKey{.bytes = {0xab}}.ToHex() +
+          R"(", "advert_expires": 12, "adverts": 3, )"
+          R"("advert_error": "no \"room\"", "statements": 4, "private_key_was_read": true}})");
 }
 
 TEST(ReportJsonTest, WhatWasNotMeasuredIsNull) {
@@ -72,7 +84,7 @@ TEST(ReportJsonTest, WhatWasNotMeasuredIsNull) {
             R"("host_calls": 0, "denials": 0, "denied": [], "ambient": [], "vm_exits": null, )"
             R"("setup_seconds": 0.000000000, "teardown_seconds": 0.000000000, )"
             R"("resident_bytes": null, "shared_bytes": null, "private_bytes": null, )"
-            R"("fuel": null})");
+            R"("fuel": null, "identity": null})");
 }
 
 std::string ShownName(std::string name) {

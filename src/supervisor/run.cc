@@ -65,11 +65,12 @@ ProgramRun::ProgramRun(Provider& provider, const ProviderInfo& info, const Autho
 
 absl::StatusOr<RunResult> ProgramRun::Execute() {
   const auto start = Clock::now();
-  WAXVM_ASSIGN_OR_RETURN(grants_, OpenGrants(options_.grants));
+  WAXVM_ASSIGN_OR_RETURN(grants_, GrantsOf(options_));
   WAXVM_ASSIGN_OR_RETURN(InstanceSpec spec, MakeSpec(program_, options_, grants_, info_, input_));
   host_.emplace(grants_, authorizer_, options_, control_).Surround(spec);
   WAXVM_ASSIGN_OR_RETURN(std::unique_ptr<Instance> instance, provider_.Create(spec));
   if (instance == nullptr) return Internal("the %s provider made no instance", info_.name);
+  WAXVM_RETURN_IF_ERROR(host_->GiveIdentity());
   result_.report.setup_time = Clock::now() - start;
 
   host_->StartClock(options_.limits.wall_time);
@@ -81,6 +82,7 @@ absl::StatusOr<RunResult> ProgramRun::Execute() {
 
   const auto teardown = Clock::now();
   instance.reset();
+  host_->EndIdentity();
   result_.report.teardown_time = Clock::now() - teardown;
   result_.report.wall_time = Clock::now() - start;
   if (!event.ok()) return std::move(event).status();

@@ -70,7 +70,7 @@ absl::StatusOr<std::shared_ptr<const SessionOrigin>> SessionOrigin::Make(
   if (provider == nullptr) return InvalidArgument("a session needs a provider");
   WAXVM_RETURN_IF_ERROR(provider->Available());
   auto origin = std::make_shared<SessionOrigin>(std::move(provider), *program, options);
-  WAXVM_ASSIGN_OR_RETURN(origin->grants, OpenGrants(options.grants));
+  WAXVM_ASSIGN_OR_RETURN(origin->grants, GrantsOf(options));
   WAXVM_ASSIGN_OR_RETURN(origin->spec,
                          MakeSpec(*program, options, origin->grants, origin->info, origin->input));
   origin->of_start = origin->spec.for_runs = of_start;
@@ -148,6 +148,7 @@ absl::StatusOr<std::string> Session::State::Call(std::string_view function,
                                                  const CallOptions& options) {
   WAXVM_RETURN_IF_ERROR(CheckTurn());
   WAXVM_RETURN_IF_ERROR(CheckCall(function, arguments, options));
+  host.RenewIdentity();
   if (options.stop.stop_requested())
     return absl::CancelledError("the call was cancelled before it began");
   WAXVM_RETURN_IF_ERROR(SetLimits(options.limits));
@@ -216,6 +217,7 @@ absl::Status Session::State::Poison(absl::Status reason) {
   const auto before = SteadyClock::now();
   // At once: threads of the program could go on otherwise.
   instance.reset();
+  host.EndIdentity();
   teardown_time = SteadyClock::now() - before;
   return reason;
 }
@@ -239,6 +241,7 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Start(std::shared_ptr<Provider
   state->host.Surround(spec);
   WAXVM_ASSIGN_OR_RETURN(std::unique_ptr<Instance> made, origin->provider->Create(spec));
   if (made == nullptr) return Internal("the %s provider made no instance", origin->info.name);
+  WAXVM_RETURN_IF_ERROR(state->host.GiveIdentity());
   state->Adopt(std::move(made));
   WAXVM_RETURN_IF_ERROR(state->BecomeReady());
   return std::unique_ptr<Session>(new Session(std::move(state)));
@@ -271,6 +274,11 @@ absl::StatusOr<Snapshot> Session::TakeSnapshot() {
   WAXVM_RETURN_IF_ERROR(state_->CheckTurn());
   if (state_->origin->of_start)
     return absl::FailedPreconditionError("the session is where its snapshot was taken");
+  // Two instances with one key are each other: whatever one signs, the other one has said.
+  if (state_->host.HoldsPrivateKey())
+    return absl::FailedPreconditionError(
+        "the program has read its private key, which every clone of a snapshot would share; let it "
+        "read the key after the snapshot, or sign with waxvm.identity.sign");
   WAXVM_ASSIGN_OR_RETURN(auto taken, state_->instance->TakeSnapshot());
   if (taken == nullptr)
     return Internal("the %s provider took no snapshot", state_->origin->info.name);
@@ -285,6 +293,9 @@ absl::Status Session::Reset() {
   if (done.ok()) {
     state_->host.StartAnew();
     state_->started = SteadyClock::now();
+    // What this state says and signs must not be taken for what the one before did.
+    if (const absl::Status given = state_->host.GiveIdentity(); !given.ok())
+      return state_->Poison(given);
   } else if (!absl::IsUnimplemented(done) && !absl::IsFailedPrecondition(done)) {
     return state_->Poison(done);
   }
@@ -324,6 +335,8 @@ absl::StatusOr<std::unique_ptr<Session>> Snapshot::Clone() const {
                          state_->origin->provider->Clone(state_->instance, spec));
   if (made == nullptr)
     return Internal("the %s provider made no instance", state_->origin->info.name);
+  // A program that has not run gets one with each run.
+  if (!is_of_start()) WAXVM_RETURN_IF_ERROR(state->host.GiveIdentity());
   state->Adopt(std::move(made));
   return std::unique_ptr<Session>(new Session(std::move(state)));
 }

@@ -47,6 +47,7 @@ absl::StatusOr<RunOptions> OptionsOf(const RunOptions& common, const RunRequest&
   options.input_fd = request.input_fd;
   options.output = request.output ? request.output : common.output;
   options.label = request.label.empty() ? common.label : request.label;
+  options.identity = common.identity;
   WAXVM_ASSIGN_OR_RETURN(options.limits, Combine(common.limits, request.limits));
   return options;
 }
@@ -71,6 +72,7 @@ absl::StatusOr<RunResult> Session::State::Run(const RunRequest& request) {
                                                      origin->info, input));
   HostSide run_host(origin->grants, origin->authorizer, options, control);
   run_host.Surround(spec);
+  WAXVM_RETURN_IF_ERROR(run_host.GiveIdentity());
   if (absl::Status loaded = instance->StartRun(spec); !loaded.ok())
     return ChangesNothing(loaded) ? loaded : Poison(loaded);
 
@@ -91,6 +93,7 @@ absl::StatusOr<RunResult> Session::State::Run(const RunRequest& request) {
   } else {
     (void)Poison(std::visit(EndStatus{}, *event));
   }
+  run_host.EndIdentity();
   result.report.teardown_time = SteadyClock::now() - ended;
   result.report.wall_time = SteadyClock::now() - start;
   SetOutcome(*std::move(event), result);

@@ -10,6 +10,7 @@
 
 #include "src/base/sealed_file.h"
 #include "src/base/status.h"
+#include "src/supervisor/instance_identity.h"
 
 namespace waxvm {
 namespace {
@@ -34,6 +35,12 @@ absl::Status CheckEnvironment(const std::vector<std::string>& environment) {
 
 }  // namespace
 
+absl::StatusOr<GrantSet> GrantsOf(const RunOptions& options) {
+  WAXVM_ASSIGN_OR_RETURN(GrantSet grants, OpenGrants(options.grants));
+  if (options.identity) WAXVM_RETURN_IF_ERROR(GrantIdentity(*options.identity, grants));
+  return grants;
+}
+
 absl::StatusOr<InstanceSpec> MakeSpec(const Program& program, const RunOptions& options,
                                       const GrantSet& grants, const ProviderInfo& info,
                                       UniqueFd& input) {
@@ -50,7 +57,7 @@ absl::StatusOr<InstanceSpec> MakeSpec(const Program& program, const RunOptions& 
   spec.host_random = grants.host_random;
   spec.mounts = grants.mounts;
   spec.root_image = grants.root_image;
-  spec.host_functions_granted = !grants.functions.empty();
+  spec.host_functions_granted = !grants.functions.empty() || !grants.own_functions.empty();
 
   spec.limits = options.limits;
   if (!options.output && !spec.limits.output_bytes &&

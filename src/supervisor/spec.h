@@ -15,6 +15,9 @@ namespace waxvm {
 /// take the host's memory.
 inline constexpr std::uint64_t kDefaultCollectedBytes = std::uint64_t{16} << 20;
 
+/// Everything that `options` grant. Errors: as OpenGrants and GrantIdentity.
+absl::StatusOr<GrantSet> GrantsOf(const RunOptions& options);
+
 /// What an instance of `program` is made from, but for its gate and its output. `input` holds the
 /// descriptor behind standard input, where `options` have it as bytes; it outlives the instance.
 /// Errors: kInvalidArgument for strings that cannot be passed; what the host is out of.

@@ -116,11 +116,21 @@ int Call(NativeContext& world) {
   return world.WriteOutput(Show(reply, 64)).ok() ? 0 : 2;
 }
 
+int CallHex(NativeContext& world) {
+  const auto& arguments = world.arguments();
+  const auto reply = world.CallHost(arguments[2], arguments.size() > 3 ? arguments[3] : "");
+  std::string line = absl::StrFormat("%d ", static_cast<int>(reply.status().code()));
+  for (const char c : reply.ok() ? *reply : std::string(reply.status().message()))
+    absl::StrAppendFormat(&line, "%02x", static_cast<unsigned char>(c));
+  return world.WriteOutput(line + "\n").ok() ? 0 : 2;
+}
+
 int Probe(NativeContext& world) {
   const auto& arguments = world.arguments();
   const std::string verb = arguments.size() > 1 ? arguments[1] : "";
   if (verb == "streams") return Streams(world);
   if (verb == "call") return Call(world);
+  if (verb == "hex" && arguments.size() >= 3) return CallHex(world);
   int code = 99;
   if (verb == "exit" && arguments.size() == 3 && !absl::SimpleAtoi(arguments[2], &code)) return 99;
   return code;

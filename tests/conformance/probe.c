@@ -121,6 +121,24 @@ static int call(const char* name, size_t bytes, int times, size_t capacity) {
   return 0;
 }
 
+/* hex NAME [REQUEST]: a host call; prints its status and its reply in hexadecimal digits. */
+static int call_hex(const char* name, const char* request) {
+  static unsigned char reply[4096];
+  struct waxvm_host_call host_call = {.version = WAXVM_HOST_CALL_VERSION,
+                                      .name_bytes = (uint32_t)strlen(name),
+                                      .name = (uint64_t)(uintptr_t)name,
+                                      .request = (uint64_t)(uintptr_t)request,
+                                      .request_bytes = strlen(request),
+                                      .reply = (uint64_t)(uintptr_t)reply,
+                                      .reply_capacity = sizeof reply};
+  long error = waxvm_host_call(&host_call);
+  if (error != 0) return printf("error %ld\n", error), 2;
+  printf("%u ", host_call.status);
+  for (size_t i = 0; i < host_call.reply_bytes && i < sizeof reply; i++) printf("%02x", reply[i]);
+  printf("\n");
+  return 0;
+}
+
 int main(int argc, char** argv) {
   const char* verb = argc > 1 ? argv[1] : "";
   if (strcmp(verb, "exit") == 0 && argc == 3) return atoi(argv[2]);
@@ -141,6 +159,7 @@ int main(int argc, char** argv) {
   if (strcmp(verb, "call") == 0 && argc >= 5)
     return call(argv[2], (size_t)atol(argv[3]), atoi(argv[4]),
                 argc > 5 ? (size_t)atol(argv[5]) : 4096);
+  if (strcmp(verb, "hex") == 0 && argc >= 3) return call_hex(argv[2], argc > 3 ? argv[3] : "");
   /* unknown NUMBER: a system call that nobody offers. */
   if (strcmp(verb, "unknown") == 0 && argc == 3)
     return printf("%s\n", syscall(atol(argv[2]), 0, 0, 0) < 0 ? strerror(errno) : "served"), 0;

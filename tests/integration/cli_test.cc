@@ -29,9 +29,10 @@ TEST(Command, Help) {
   for (const char* word : {"help", "--help", "-h"}) {
     const Completed help = Waxvm({word});
     EXPECT_EQ(help.exit_code, 0);
-    for (const char* flag : {"--provider", "--memory", "--wall", "--cpu", "--output",
-                             "--open-files", "--processes", "--host-calls", "--fuel", "--grant",
-                             "--image", "--env", "--report", "--repeat", "--pool"})
+    for (const char* flag :
+         {"--provider", "--memory", "--wall", "--cpu", "--output", "--open-files", "--processes",
+          "--host-calls", "--fuel", "--grant", "--image", "--env", "--report", "--repeat", "--pool",
+          "--identity", "--host-key", "--directory", "--service"})
       EXPECT_TRUE(Contains(help.output, flag)) << flag;
   }
   EXPECT_TRUE(Contains(Waxvm({"run", "--help"}).output, "--memory=SIZE"));
@@ -66,6 +67,10 @@ TEST(Command, WrongUsageIs125AndSaysWhatToDo) {
                 {{"run", "--wall=fast", "x"}, "--wall: 'fast' is not a time"},
                 {{"run", "--grant=disk", "x"}, "--grant: 'disk' is not a grant"},
                 {{"run", "--grant=files:/a:b:ro", "x"}, "'b' is not absolute"},
+                {{"run", "--identity=king", "x"}, "--identity: 'king' is none of self, sign"},
+                {{"run", "--host-key=x", "x"}, "are of an --identity"},
+                {{"run", "--identity", "--directory=x", "x"}, "--host-key=KEY"},
+                {{"run", "--identity", "--host-key=./none", "--service=x", "x"}, "NAME,udp,PORT"},
                 {{"run", "--provider=docker", "x"}, "there are mock, process, microvm"},
                 {{"providers", "--xml"}, "--json"}};
   for (const auto& wrong : kCases) {
@@ -299,6 +304,36 @@ TEST_P(EachProvider, PythonIsToldOfTheGrantItNeeds) {
   const Completed with = run({"--grant=random"});
   EXPECT_EQ(with.exit_code, 0) << with.error;
   EXPECT_EQ(with.error, "");
+}
+
+TEST_P(EachProvider, AnIdentity) {
+  ASSERT_EQ(RunCommand({WAXVM_COMMAND, "key", "new", "host", "--store=" + Path("keys")}).exit_code,
+            0);
+  const std::vector<std::string> flags = {
+      "--identity=sign,revoke", "--host-key=" + Path("keys/host.pem"), "--directory=" + Path("d"),
+      "--service=coap,udp,5683", "--report=" + Path("report")};
+  const Completed run = Waxvm(flags, {"probe_musl", "hex", "waxvm.identity"});
+  ASSERT_EQ(run.exit_code, 0) << run.error;
+  const std::string report = ReadFile(Path("report"));
+  const std::string key = "\"public_key\": \"";
+  ASSERT_TRUE(Contains(report, key)) << report;
+  const std::string digits = report.substr(report.find(key) + key.size(), 64);
+  EXPECT_TRUE(run.output.starts_with("0 01000000")) << run.output;
+  EXPECT_EQ(run.output.substr(2 + 2 * 32, 64), digits) << "who it is told that it is";
+  EXPECT_TRUE(Contains(report, "\"address\": \"fd")) << report;
+  EXPECT_TRUE(Contains(report, "\"adverts\": 2, \"advert_error\": null")) << report;
+  EXPECT_TRUE(Contains(report, "\"advert_expires\": 9223372036854775807")) << "revoked";
+  const Completed signed_by = Waxvm(flags, {"probe_musl", "hex", "waxvm.identity.sign", "x"});
+  EXPECT_TRUE(signed_by.output.starts_with("0 ") && signed_by.output.size() == 2 + 128 + 1)
+      << signed_by.output;
+  const Completed refused = Waxvm(flags, {"probe_musl", "hex", "waxvm.identity.private_key"});
+  EXPECT_TRUE(refused.output.starts_with("7 ")) << refused.output;
+  EXPECT_TRUE(Waxvm({"--identity"}, {"probe_musl", "hex", "waxvm.identity"})
+                  .output.starts_with("0 0100000000000000"))
+      << "without a host there is no advert";
+  const Completed no_key = Waxvm({"--identity", "--host-key=" + Path("none")}, {"true_musl"});
+  EXPECT_EQ(no_key.exit_code, 125);
+  EXPECT_TRUE(Contains(no_key.error, Path("none"))) << no_key.error;
 }
 
 TEST_P(EachProvider, ReportNamesEverything) {

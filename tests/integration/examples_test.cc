@@ -36,6 +36,16 @@ TEST_P(Examples, CallHostFunction) {
   EXPECT_EQ(run.exit_code, 0) << run.error;
 }
 
+TEST(Example, GiveIdentity) {
+  WAXVM_NEEDS_MICROVM();
+  const Completed run =
+      RunCommand({std::string(WAXVM_EXAMPLES_DIR) + "/give_identity", Guest("host_call_musl")});
+  EXPECT_EQ(run.output,
+            "the address is of fd00::/8, found by the key: yes\n"
+            "statements that the host signed: 1\n");
+  EXPECT_EQ(run.exit_code, 0) << run.error;
+}
+
 TEST_P(Examples, CallPool) {
   WAXVM_NEEDS_MICROVM();
   const Completed run = Run("call_pool", {Guest("call_function_guest_musl")});

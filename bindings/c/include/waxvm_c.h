@@ -219,6 +219,9 @@ typedef int (*waxvm_output)(void* user_data, int stream, const void* bytes, size
 /* A limit that is set to this is a bound of 0: none at all. Memory, wall and CPU time refuse it. */
 #define WAXVM_LIMIT_ZERO UINT64_MAX
 
+/* Who an instance is; waxvm_c_identity.h makes it. */
+typedef struct waxvm_identity waxvm_identity;
+
 /* How to run. In a limit 0 means the library's default; a limit that is set is enforced, or the
  * run is refused with WAXVM_INVALID_ARGUMENT. */
 typedef struct waxvm_run_options {
@@ -248,11 +251,12 @@ typedef struct waxvm_run_options {
   void* authorizer_user_data;
   uint64_t
       fuel; /* instructions; WAXVM_INVALID_ARGUMENT or _UNIMPLEMENTED where nothing counts them */
+  const waxvm_identity* identity; /* of waxvm_c_identity.h; NULL: it is nobody */
 } waxvm_run_options;
 #define WAXVM_RUN_OPTIONS_INIT                                                                    \
   {                                                                                               \
     sizeof(waxvm_run_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, 0, NULL, 0, -1, 0, NULL, \
-        NULL, NULL, NULL, NULL, NULL, NULL, 0                                                     \
+        NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL                                               \
   }
 
 /*

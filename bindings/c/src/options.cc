@@ -15,14 +15,16 @@ namespace {
 
 // The layout that callers were compiled against; a structure only ever grows at its end.
 constexpr std::size_t kFirstOptionsSize = 160;
-static_assert(sizeof(waxvm_run_options) == 192);
+static_assert(sizeof(waxvm_run_options) == 200);
 static_assert(offsetof(waxvm_run_options, memory_bytes) == 8 &&
               offsetof(waxvm_run_options, argument_zero) == 64 &&
               offsetof(waxvm_run_options, input) == 104 &&
               offsetof(waxvm_run_options, input_fd) == 120 &&
               offsetof(waxvm_run_options, grants) == 128 &&
               offsetof(waxvm_run_options, label) == 152 &&
-              offsetof(waxvm_run_options, stop) == kFirstOptionsSize);
+              offsetof(waxvm_run_options, stop) == kFirstOptionsSize &&
+              offsetof(waxvm_run_options, fuel) == 184 &&
+              offsetof(waxvm_run_options, identity) == 192);
 
 absl::Status SetStrings(const char* name, const char* const* from, std::size_t count,
                         std::vector<std::string>& to) {
@@ -113,6 +115,7 @@ absl::StatusOr<RunOptions> ToRunOptions(const waxvm_run_options& from) {
   options.input_fd = from.input_fd < 0 ? -1 : from.input_fd;
   if (from.grants != nullptr) options.grants = from.grants->list;
   if (from.output != nullptr) options.output = ToWriter(from.output, from.output_user_data);
+  if (from.identity != nullptr) options.identity = from.identity->options;
   if (from.authorizer != nullptr)
     options.authorizer = ToAuthorizer(from.authorizer, from.authorizer_user_data);
   return options;

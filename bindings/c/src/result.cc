@@ -20,7 +20,13 @@ const char* Text(const std::string* text, size_t* byte_count) {
 namespace waxvm::c {
 waxvm_result* NewResult(RunResult done) {
   std::string json = ReportToJson(done);
-  return new waxvm_result{std::move(done), std::move(json)};
+  std::string address, public_key;
+  if (done.report.identity) {
+    address = done.report.identity->address.ToText();
+    public_key = done.report.identity->public_key.ToHex();
+  }
+  return new waxvm_result{std::move(done), std::move(json), std::move(address),
+                          std::move(public_key)};
 }
 
 }  // namespace waxvm::c

@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "waxvm/grant.h"
+#include "waxvm/identity.h"
 #include "waxvm/program.h"
 #include "waxvm/provider.h"
 #include "waxvm/root_image.h"
@@ -54,9 +55,15 @@ struct waxvm_supervisor {
   waxvm::Supervisor supervisor;
 };
 
+struct waxvm_identity {
+  waxvm::IdentityOptions options;
+};
+
 struct waxvm_result {
   waxvm::RunResult result;
   std::string report_json;
+  std::string address;     ///< empty: it was nobody
+  std::string public_key;  ///< the same
 };
 
 struct waxvm_call {

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* c_test PROVIDER: the C ABI used well and badly, from C. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "waxvm_c.h"
+#include "waxvm_c_identity.h"
 
 static void test_null(waxvm_supervisor* host) {
   waxvm_result* result = NULL;
@@ -325,6 +328,79 @@ static void test_stop(waxvm_supervisor* host) {
   waxvm_program_close(program);
 }
 
+/* RFC 8410 section 10.3. */
+static const char host_key[] =
+    "-----BEGIN PRIVATE KEY-----\n"
+    "MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n"
+    "-----END PRIVATE KEY-----\n";
+
+static void test_identity(waxvm_supervisor* host) {
+  const char* arguments[] = {"I am here", "waxvm.identity.sign"};
+  char folder[] = "/tmp/waxvm_c_identity.XXXXXX", key[64], directory[64], file[80];
+  waxvm_error error = WAXVM_ERROR_INIT;
+  waxvm_identity_options who = WAXVM_IDENTITY_OPTIONS_INIT;
+  waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
+  waxvm_identity* identity = NULL;
+  waxvm_result *one = NULL, *two = NULL;
+  uint64_t next = 0;
+  CHECK(mkdtemp(folder) != NULL);
+  snprintf(key, sizeof key, "%s/host.pem", folder);
+  snprintf(directory, sizeof directory, "%s/directory", folder);
+  const int fd = open(key, O_WRONLY | O_CREAT | O_EXCL, 0600);
+  CHECK(write(fd, host_key, sizeof host_key - 1) == (ssize_t)sizeof host_key - 1);
+  close(fd);
+  who.host_key_path = key;
+  who.directory_path = directory;
+  who.grant_signing = 1;
+  CHECK(waxvm_identity_open(&who, &identity, &error) == WAXVM_OK);
+  CHECK(waxvm_identity_add_service(identity, "coap", 17, 5683, &error) == WAXVM_OK);
+  options.identity = identity;
+  options.arguments = arguments;
+  options.argument_count = 2;
+  CHECK(waxvm_run_file(host, guest("host_call_musl"), &options, &one, &error) == WAXVM_OK);
+  CHECK(waxvm_run_file(host, guest("host_call_musl"), &options, &two, &error) == WAXVM_OK);
+  CHECK(waxvm_result_exit_code(one) == 0);
+  CHECK(strncmp(waxvm_result_address(one), "fd", 2) == 0);
+  CHECK(strlen(waxvm_result_public_key(one)) == 64);
+  CHECK(strcmp(waxvm_result_address(one), waxvm_result_address(two)) != 0);
+  CHECK(strstr(waxvm_result_report_json(one), waxvm_result_address(one)) != NULL);
+  CHECK(strstr(waxvm_result_report_json(one), "\"statements\": 1") != NULL);
+  CHECK(waxvm_identity_renew(identity, &next, &error) == WAXVM_OK && next == 3600);
+  waxvm_identity_close(identity);
+  waxvm_result_close(one);
+  waxvm_result_close(two);
+
+  CHECK(waxvm_run_file(host, guest("true_musl"), NULL, &one, &error) == WAXVM_OK);
+  CHECK(waxvm_result_address(one) == NULL && waxvm_result_public_key(one) == NULL);
+  waxvm_result_close(one);
+
+  identity = (waxvm_identity*)&error;
+  who.advert_end = 3;
+  CHECK(waxvm_identity_open(&who, &identity, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(identity == NULL);
+  who.advert_end = WAXVM_ADVERT_REVOKE;
+  who.host_key_path = "/nonexistent/key";
+  CHECK(waxvm_identity_open(&who, &identity, &error) == WAXVM_NOT_FOUND);
+  CHECK(waxvm_identity_open(&who, NULL, &error) == WAXVM_INVALID_ARGUMENT);
+  who.struct_size = 8;
+  CHECK(waxvm_identity_open(&who, &identity, &error) == WAXVM_INVALID_ARGUMENT);
+  /* A directory without a host's key: refused when it is used. */
+  who = (waxvm_identity_options)WAXVM_IDENTITY_OPTIONS_INIT;
+  who.directory_path = directory;
+  CHECK(waxvm_identity_open(&who, &identity, &error) == WAXVM_OK);
+  options.identity = identity;
+  CHECK(run_with(host, &options, &error) == WAXVM_INVALID_ARGUMENT);
+  waxvm_identity_close(identity);
+  waxvm_identity_close(NULL);
+  CHECK(waxvm_result_address(NULL) == NULL && waxvm_result_public_key(NULL) == NULL);
+  for (int i = 0; i < 4; i++) {
+    static const char* const names[] = {"host.pem", "directory", "directory-wal", "directory-shm"};
+    snprintf(file, sizeof file, "%s/%s", folder, names[i]);
+    unlink(file);
+  }
+  CHECK(rmdir(folder) == 0);
+}
+
 int main(int argc, char** argv) {
   const waxvm_provider provider =
       argc > 1 && strcmp(argv[1], "microvm") == 0 ? WAXVM_PROVIDER_MICROVM : WAXVM_PROVIDER_PROCESS;
@@ -343,6 +419,7 @@ int main(int argc, char** argv) {
   test_output(host);
   test_stop_of_one_run(host);
   test_authorizer(host);
+  test_identity(host);
   test_stop(host);
   waxvm_supervisor_close(host);
   printf("%d failures\n", failures);

@@ -34,7 +34,8 @@ class Options(c.Structure):
            ("input_fd", c.c_int), ("reserved", c.c_int),
            ("grants", c.c_void_p), ("output", OUTPUT), ("output_user_data", c.c_void_p),
            ("label", c.c_char_p), ("stop", c.c_void_p),
-           ("authorizer", c.c_void_p), ("authorizer_user_data", c.c_void_p)])
+           ("authorizer", c.c_void_p), ("authorizer_user_data", c.c_void_p),
+           ("fuel", c.c_uint64), ("identity", c.c_void_p)])
 
     def __init__(self, **fields):
         super().__init__(struct_size=c.sizeof(Options), input_fd=-1, **fields)
