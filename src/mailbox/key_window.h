@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// The idempotency keys that are remembered: in memory a table, on disk one row for the keys of each
+// commit, so that a key costs no B-tree page of its own.
+#ifndef WAXVM_SRC_MAILBOX_KEY_WINDOW_H_
+#define WAXVM_SRC_MAILBOX_KEY_WINDOW_H_
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace waxvm::mailbox {
+
+struct KeyEntry {
+  std::uint32_t queue = 0;
+  std::string sender = {};
+  std::string key = {};
+  std::uint64_t sequence = 0;
+};
+
+/// One entry after another: queue (4 bytes), sequence (8), big-endian; sender and key with their
+/// sizes (1) in front.
+void AppendEntry(std::string& to, const KeyEntry& entry);
+/// Errors: kDataLoss.
+absl::Status ParseEntries(std::string_view bytes, std::vector<KeyEntry>& entries);
+
+class KeyWindow {
+ public:
+  std::optional<std::uint64_t> Find(std::uint32_t queue, std::string_view sender,
+                                    std::string_view key) const;
+  /// Adds to the batch that is being gathered.
+  void Add(const KeyEntry& entry);
+  /// The entries gathered since; empty where there are none.
+  const std::string& gathered() const { return gathered_; }
+  /// They were written as row `batch`, to be kept until `until`.
+  void Close(std::int64_t batch, std::int64_t until);
+
+  struct Batch {
+    std::int64_t row = 0;
+    std::int64_t until = 0;
+    std::vector<std::string> keys = {};     ///< of the table
+    std::vector<std::string> senders = {};  ///< of each
+  };
+  /// The oldest batch, where it is over at `now`.
+  const Batch* Over(std::int64_t now) const;
+  void DropOldest();
+  /// No batch is kept for longer than until `until`.
+  void Clamp(std::int64_t until);
+  std::size_t size() const { return table_.size(); }
+
+ private:
+  std::unordered_map<std::string, std::uint64_t> table_;
+  std::deque<Batch> batches_;
+  Batch open_;
+  std::string gathered_;
+};
+
+}  // namespace waxvm::mailbox
+
+#endif  // WAXVM_SRC_MAILBOX_KEY_WINDOW_H_
