@@ -12,6 +12,7 @@
 #include "commands.h"
 #include "flags.h"
 #include "keys.h"
+#include "prepare.h"
 #include "waxvm/mailbox_file.h"
 #include "words.h"
 

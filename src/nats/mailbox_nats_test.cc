@@ -57,7 +57,8 @@ class Cluster {
       route_ports.push_back(FreePort());
     }
     std::string routes;
-    for (const int port : route_ports) routes += absl::StrFormat("\"nats://127.0.0.1:%d\" ", port);
+    for (const int port : route_ports)
+      routes += absl::StrFormat("%s\"nats://127.0.0.1:%d\"", routes.empty() ? "" : ", ", port);
     for (int i = 0; i < kServers; ++i) {
       const std::string file = temp_ / absl::StrFormat("s%d.conf", i);
       std::ofstream(file) << absl::StrFormat(
@@ -231,15 +232,16 @@ TEST_F(NatsMailboxes, LoseNothingWhenTheLeaderIsKilled) {
   }
   EXPECT_EQ(store->Info("bob")->messages, 0u);
   EXPECT_TRUE(store->Remove("bob").ok());
-  printf("%d appends were repeated\n", retries);
+  EXPECT_GT(retries, 0) << "nobody noticed";
 }
 
 TEST_F(NatsMailboxes, LeaseRejectAndBury) {
-  constexpr milliseconds kLease{700};
+  constexpr milliseconds kLease{4'000};  // a machine under load takes its time as well
+  constexpr milliseconds kBackOff{1'000};
   auto store = NewStore("lease", kLease);
   ASSERT_NE(store, nullptr);
   const absl::Status created =
-      CreateSoon(*store, "a.b:c", {.max_deliveries = 2, .first_back_off = milliseconds(300)});
+      CreateSoon(*store, "a.b:c", {.max_deliveries = 2, .first_back_off = kBackOff});
   ASSERT_TRUE(created.ok()) << created;
   EXPECT_TRUE(absl::IsAlreadyExists(store->Create("a.b:c", {})));
   EXPECT_EQ(*store->List(), std::vector<std::string>{"a.b:c"});
@@ -261,14 +263,14 @@ TEST_F(NatsMailboxes, LeaseRejectAndBury) {
   EXPECT_EQ(got[0].ordering_key, bytes);
   EXPECT_EQ(got[0].format, 60);
   EXPECT_EQ(got[0].deliveries, 1u);
-  EXPECT_TRUE(Take(*store, "a.b:c", kLease).empty()) << "it is leased";
+  const auto rejected = SteadyClock::now();
   EXPECT_TRUE(store->Reject(got[0].receipt, "busy").ok());
-  EXPECT_TRUE(Take(*store, "a.b:c", kLease, milliseconds(50)).empty()) << "it is put off";
-  got = Take(*store, "a.b:c", kLease, seconds(5));
+  got = Take(*store, "a.b:c", kLease, seconds(20));
+  EXPECT_GE(SteadyClock::now() - rejected, kBackOff) << "it was put off";
   ASSERT_EQ(got.size(), 1u);
   EXPECT_EQ(got[0].deliveries, 2u);
   // Never acknowledged: whoever asks next finds that it died.
-  EXPECT_TRUE(Take(*store, "a.b:c", kLease, seconds(3)).empty());
+  EXPECT_TRUE(Take(*store, "a.b:c", kLease, seconds(8)).empty());
   auto dead = store->DeadLetters("a.b:c", 10);
   ASSERT_TRUE(dead.ok()) << dead.status();
   ASSERT_EQ(dead->size(), 1u);
