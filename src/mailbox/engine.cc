@@ -210,24 +210,41 @@ absl::Status Engine::ForgetKeys() {
   for (const KeyWindow::Batch* batch; (batch = keys_.Over(now_)) != nullptr;) {
     WAXVM_RETURN_IF_ERROR(Write());
     WAXVM_RETURN_IF_ERROR(sql_.drop_keys.Bind(1, batch->row).Run());
-    for (const std::string& name : batch->senders) {
-      Sender& sender = SenderOf(name);
-      --sender.keys;
-      LetGo(sender);
+    for (Sender* const sender : batch->senders) {
+      --sender->keys;
+      LetGo(*sender);
     }
     keys_.DropOldest();
   }
   return absl::OkStatus();
 }
 
+Sender* Engine::FindSender(const std::string& name) {
+  if (last_sender_ != nullptr && last_sender_->name == name) return last_sender_;
+  const auto found = senders_.find(name);
+  if (found == senders_.end()) return nullptr;
+  return last_sender_ = found->second.get();
+}
+
 Sender& Engine::SenderOf(std::string_view name) {
+  if (last_sender_ != nullptr && last_sender_->name == name) return *last_sender_;
   std::unique_ptr<Sender>& sender = senders_[std::string(name)];
   if (sender == nullptr) sender = std::make_unique<Sender>(Sender{.name = std::string(name)});
+  last_sender_ = sender.get();
   return *sender;
 }
 
+/// A sender without messages and keys takes no memory.
 void Engine::LetGo(Sender& sender) {
-  if (sender.usage.messages == 0 && sender.keys == 0) senders_.erase(std::string(sender.name));
+  if (sender.usage.messages != 0 || sender.keys != 0) return;
+  if (last_sender_ == &sender) last_sender_ = nullptr;
+  senders_.erase(std::string(sender.name));
+}
+
+std::set<Engine::Place> Engine::TakeWoken() {
+  for (Queue* const queue : std::exchange(appended_, {}))
+    for (const auto& [name, group] : queue->groups) Wake(*queue, *group);
+  return std::exchange(woken_, {});
 }
 
 Engine::Row Engine::Read(const sqlite::Statement& statement) {
@@ -307,6 +324,7 @@ absl::Status Engine::Remove(const std::string& name, absl::Status& result) {
                             .Run());
   WAXVM_RETURN_IF_ERROR(sql_.drop_queue.Bind(1, std::int64_t{queue->number}).Run());
   changed_queues_.erase(queue);
+  appended_.erase(queue);
   queue_numbers_.erase(queue->number);
   queues_.erase(name);
   return absl::OkStatus();

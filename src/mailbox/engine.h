@@ -80,7 +80,7 @@ class Engine {
 
   /// The mailboxes, with their groups, that may have something to hand out since this was asked.
   using Place = std::pair<std::string, std::string>;
-  std::set<Place> TakeWoken() { return std::exchange(woken_, {}); }
+  std::set<Place> TakeWoken();
   /// When something will be over; the last time there is: never.
   std::int64_t NextDue() const;
 
@@ -127,6 +127,7 @@ class Engine {
   void ClampTimes();
   absl::Status CloseKeys();
   absl::Status ForgetKeys();
+  Sender* FindSender(const std::string& name);  ///< null where he has nothing here
   Sender& SenderOf(std::string_view name);
   void LetGo(Sender& sender);
   static Row Read(const sqlite::Statement& statement);
@@ -134,10 +135,10 @@ class Engine {
   void Wake(const Queue& queue, const Group& group) { woken_.emplace(queue.name, group.name); }
 
   // engine_append.cc
-  absl::Status Refusal(const Queue& queue, const MailboxMessage& message,
-                       const Planned& planned) const;
+  absl::Status Refusal(const Queue& queue, const MailboxMessage& message, const Planned* planned);
   void Plan(const Queue& queue, const MailboxMessage& message, Planned& planned) const;
-  absl::Status Insert(Queue& queue, const MailboxMessage& message, Appended& appended);
+  absl::Status Insert(Queue& queue, const MailboxMessage& message, std::string table_key,
+                      Appended& appended);
 
   // engine_receive.cc
   absl::Status HandOut(Group& group, const ReceiveOptions& options, std::vector<Delivery>& out,
@@ -197,6 +198,8 @@ class Engine {
   KeyWindow keys_;
   std::set<Timer> timers_;
   std::set<Place> woken_;
+  std::set<Queue*> appended_;        ///< whose groups are to be woken
+  Sender* last_sender_ = nullptr;    ///< who was asked for last; may be null
   std::set<Queue*> changed_queues_;  ///< to be written at the commit
   std::set<Group*> changed_groups_;
   MailboxFileStats stats_;

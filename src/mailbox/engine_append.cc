@@ -41,20 +41,26 @@ std::int64_t Micros(std::chrono::milliseconds time) { return time.count() * 1'00
 }  // namespace
 
 absl::Status Engine::Refusal(const Queue& queue, const MailboxMessage& message,
-                             const Planned& planned) const {
+                             const Planned* planned) {
   const std::uint64_t bytes = MessageBytes(message);
-  const auto found = senders_.find(message.sender);
-  const Usage sender = found == senders_.end() ? Usage() : found->second->usage;
-  const std::size_t sender_keys = found == senders_.end() ? 0 : found->second->keys;
-  const auto planned_sender = planned.senders.find(message.sender);
-  const Usage more_of_sender =
-      planned_sender == planned.senders.end() ? Usage() : planned_sender->second.first;
-  const std::size_t more_keys =
-      planned_sender == planned.senders.end() ? 0 : planned_sender->second.second;
-  const auto planned_queue = planned.queues.find(&queue);
-  const Usage more_of_queue =
-      planned_queue == planned.queues.end() ? Usage() : planned_queue->second;
-
+  const Sender* const found = FindSender(message.sender);
+  const Usage sender = found == nullptr ? Usage() : found->usage;
+  const std::size_t sender_keys = found == nullptr ? 0 : found->keys;
+  Usage more;
+  Usage more_of_queue;
+  Usage more_of_sender;
+  std::size_t more_keys = 0;
+  std::size_t more_keys_of_sender = 0;
+  if (planned != nullptr) {
+    more = planned->all;
+    more_keys = planned->keys;
+    if (const auto at = planned->queues.find(&queue); at != planned->queues.end())
+      more_of_queue = at->second;
+    if (const auto at = planned->senders.find(message.sender); at != planned->senders.end()) {
+      more_of_sender = at->second.first;
+      more_keys_of_sender = at->second.second;
+    }
+  }
   // A sender's own limits first: whoever floods is told so, the others have room left.
   WAXVM_RETURN_IF_ERROR(Check({"max_messages_per_sender", "max_bytes_per_sender", "the sender",
                                options_.max_messages_per_sender, options_.max_bytes_per_sender},
@@ -65,16 +71,16 @@ absl::Status Engine::Refusal(const Queue& queue, const MailboxMessage& message,
             queue.usage, more_of_queue, bytes));
   WAXVM_RETURN_IF_ERROR(
       Check({"max_messages", "max_bytes", "the store", options_.max_messages, options_.max_bytes},
-            all_, planned.all, bytes));
+            all_, more, bytes));
   if (queue.next + more_of_queue.messages > kMaxSequence)
     return Met("the last sequence", "the mailbox", queue.next - 1, 1, kMaxSequence);
   if (message.idempotency_key.empty()) return absl::OkStatus();
   // A key that was forgotten early would be a message that is stored twice.
-  if (sender_keys + more_keys >= options_.max_keys_per_sender)
-    return Met("max_keys_per_sender", "the sender", sender_keys + more_keys, 1,
+  if (sender_keys + more_keys_of_sender >= options_.max_keys_per_sender)
+    return Met("max_keys_per_sender", "the sender", sender_keys + more_keys_of_sender, 1,
                options_.max_keys_per_sender);
-  if (keys_.size() + planned.keys >= options_.max_keys)
-    return Met("max_keys", "the store", keys_.size() + planned.keys, 1, options_.max_keys);
+  if (keys_.size() + more_keys >= options_.max_keys)
+    return Met("max_keys", "the store", keys_.size() + more_keys, 1, options_.max_keys);
   return absl::OkStatus();
 }
 
@@ -95,25 +101,26 @@ absl::Status Engine::Append(const MailboxMessage& message, absl::StatusOr<Append
     result = absl::NotFoundError(absl::StrFormat("there is no mailbox %s", message.mailbox));
     return absl::OkStatus();
   }
+  std::string table_key;
   if (!message.idempotency_key.empty()) {
-    const auto first = keys_.Find(queue->number, message.sender, message.idempotency_key);
-    if (first) {
+    table_key = TableKey(queue->number, message.sender, message.idempotency_key);
+    if (const auto first = keys_.Find(table_key)) {
       result = Appended{.sequence = *first, .duplicate = true};
       return absl::OkStatus();
     }
   }
-  static const Planned kNothing;
-  if (absl::Status refusal = Refusal(*queue, message, kNothing); !refusal.ok()) {
+  if (absl::Status refusal = Refusal(*queue, message, nullptr); !refusal.ok()) {
     result = std::move(refusal);
     return absl::OkStatus();
   }
   Appended appended;
-  WAXVM_RETURN_IF_ERROR(Insert(*queue, message, appended));
+  WAXVM_RETURN_IF_ERROR(Insert(*queue, message, std::move(table_key), appended));
   result = appended;
   return absl::OkStatus();
 }
 
-absl::Status Engine::Insert(Queue& queue, const MailboxMessage& message, Appended& appended) {
+absl::Status Engine::Insert(Queue& queue, const MailboxMessage& message, std::string table_key,
+                            Appended& appended) {
   WAXVM_RETURN_IF_ERROR(Write());
   appended = {.sequence = queue.next};
   const std::int64_t id = RowOf(queue.number, queue.next);
@@ -148,16 +155,16 @@ absl::Status Engine::Insert(Queue& queue, const MailboxMessage& message, Appende
   sender.usage.Add(bytes);
   queue.usage.Add(bytes);
   all_.Add(bytes);
-  if (!message.idempotency_key.empty()) {
-    ++sender.keys;
-    keys_.Add({.queue = queue.number,
-               .sender = message.sender,
-               .key = message.idempotency_key,
-               .sequence = queue.next});
+  if (!table_key.empty()) {
+    AppendEntry(keys_.gathered(), queue.number, queue.next, message.sender,
+                message.idempotency_key);
+    keys_.Add(std::move(table_key), sender, queue.next);
   }
   ++queue.next;
-  changed_queues_.insert(&queue);
-  for (const auto& [name, group] : queue.groups) Wake(queue, *group);
+  if (appended_.empty() || *appended_.begin() != &queue) {
+    changed_queues_.insert(&queue);
+    appended_.insert(&queue);
+  }
   return absl::OkStatus();
 }
 
@@ -178,7 +185,7 @@ absl::Status Engine::Exchange(const std::vector<std::string>& receipts,
     absl::Status refusal =
         queue == nullptr
             ? absl::NotFoundError(absl::StrFormat("there is no mailbox %s", message.mailbox))
-            : Refusal(*queue, message, planned);
+            : Refusal(*queue, message, &planned);
     if (!refusal.ok()) {
       result = std::move(refusal);
       return absl::OkStatus();

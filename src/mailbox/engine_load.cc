@@ -59,6 +59,8 @@ absl::Status Engine::Load() {
   keys_ = {};
   timers_.clear();
   woken_.clear();
+  appended_.clear();
+  last_sender_ = nullptr;
   changed_queues_.clear();
   changed_groups_.clear();
   last_batch_ = 0;
@@ -237,8 +239,8 @@ absl::Status Engine::LoadKeys() {
     std::vector<KeyEntry> entries;
     WAXVM_RETURN_IF_ERROR(ParseEntries(row.Bytes(2), entries));
     for (const KeyEntry& entry : entries) {
-      keys_.Add(entry);
-      ++SenderOf(entry.sender).keys;
+      keys_.Add(TableKey(entry.queue, entry.sender, entry.key), SenderOf(entry.sender),
+                entry.sequence);
     }
     last_batch_ = row.Number(0);
     keys_.Close(last_batch_, row.Number(1));

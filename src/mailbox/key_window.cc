@@ -41,6 +41,18 @@ class Reader {
   std::string_view rest_;
 };
 
+}  // namespace
+
+void AppendEntry(std::string& to, std::uint32_t queue, std::uint64_t sequence,
+                 std::string_view sender, std::string_view key) {
+  PutNumber(to, queue, 4);
+  PutNumber(to, sequence, 8);
+  PutNumber(to, sender.size(), 1);
+  to.append(sender);
+  PutNumber(to, key.size(), 1);
+  to.append(key);
+}
+
 /// Senders are of any bytes: the size keeps one's key from being another's.
 std::string TableKey(std::uint32_t queue, std::string_view sender, std::string_view key) {
   std::string all;
@@ -48,17 +60,6 @@ std::string TableKey(std::uint32_t queue, std::string_view sender, std::string_v
   PutNumber(all, queue, 4);
   PutNumber(all, sender.size(), 1);
   return all.append(sender).append(key);
-}
-
-}  // namespace
-
-void AppendEntry(std::string& to, const KeyEntry& entry) {
-  PutNumber(to, entry.queue, 4);
-  PutNumber(to, entry.sequence, 8);
-  PutNumber(to, entry.sender.size(), 1);
-  to.append(entry.sender);
-  PutNumber(to, entry.key.size(), 1);
-  to.append(entry.key);
 }
 
 absl::Status ParseEntries(std::string_view bytes, std::vector<KeyEntry>& entries) {
@@ -74,18 +75,18 @@ absl::Status ParseEntries(std::string_view bytes, std::vector<KeyEntry>& entries
   return absl::OkStatus();
 }
 
-std::optional<std::uint64_t> KeyWindow::Find(std::uint32_t queue, std::string_view sender,
-                                             std::string_view key) const {
-  const auto found = table_.find(TableKey(queue, sender, key));
+std::optional<std::uint64_t> KeyWindow::Find(const std::string& table_key) const {
+  const auto found = table_.find(table_key);
   if (found == table_.end()) return std::nullopt;
   return found->second;
 }
 
-void KeyWindow::Add(const KeyEntry& entry) {
-  AppendEntry(gathered_, entry);
-  open_.keys.push_back(TableKey(entry.queue, entry.sender, entry.key));
-  open_.senders.push_back(entry.sender);
-  table_.emplace(open_.keys.back(), entry.sequence);
+void KeyWindow::Add(std::string table_key, Sender& sender, std::uint64_t sequence) {
+  const auto [at, is_new] = table_.emplace(std::move(table_key), sequence);
+  if (!is_new) return;  // of a file that is not the store's work
+  open_.keys.push_back(&at->first);
+  open_.senders.push_back(&sender);
+  ++sender.keys;
 }
 
 void KeyWindow::Close(std::int64_t batch, std::int64_t until) {
@@ -104,7 +105,7 @@ const KeyWindow::Batch* KeyWindow::Over(std::int64_t now) const {
 }
 
 void KeyWindow::DropOldest() {
-  for (const std::string& key : batches_.front().keys) table_.erase(key);
+  for (const std::string* const key : batches_.front().keys) table_.erase(table_.find(*key));
   batches_.pop_front();
 }
 

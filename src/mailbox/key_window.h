@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "src/mailbox/state.h"
 
 namespace waxvm::mailbox {
 
@@ -23,28 +24,32 @@ struct KeyEntry {
   std::uint64_t sequence = 0;
 };
 
-/// One entry after another: queue (4 bytes), sequence (8), big-endian; sender and key with their
-/// sizes (1) in front.
-void AppendEntry(std::string& to, const KeyEntry& entry);
+/// An entry: queue (4 bytes), sequence (8), big-endian; sender and key with their sizes (1) in
+/// front.
+void AppendEntry(std::string& to, std::uint32_t queue, std::uint64_t sequence,
+                 std::string_view sender, std::string_view key);
 /// Errors: kDataLoss.
 absl::Status ParseEntries(std::string_view bytes, std::vector<KeyEntry>& entries);
 
+/// The key of the table below: one for each mailbox, sender and key.
+std::string TableKey(std::uint32_t queue, std::string_view sender, std::string_view key);
+
 class KeyWindow {
  public:
-  std::optional<std::uint64_t> Find(std::uint32_t queue, std::string_view sender,
-                                    std::string_view key) const;
-  /// Adds to the batch that is being gathered.
-  void Add(const KeyEntry& entry);
-  /// The entries gathered since; empty where there are none.
-  const std::string& gathered() const { return gathered_; }
+  std::optional<std::uint64_t> Find(const std::string& table_key) const;
+  /// Adds to the batch that is being gathered, whose entry is added to `gathered`. The sender is
+  /// there as long as the key is.
+  void Add(std::string table_key, Sender& sender, std::uint64_t sequence);
+  /// The entries gathered since, one after another; empty where there are none.
+  std::string& gathered() { return gathered_; }
   /// They were written as row `batch`, to be kept until `until`.
   void Close(std::int64_t batch, std::int64_t until);
 
   struct Batch {
     std::int64_t row = 0;
     std::int64_t until = 0;
-    std::vector<std::string> keys = {};     ///< of the table
-    std::vector<std::string> senders = {};  ///< of each
+    std::vector<const std::string*> keys = {};  ///< of the table
+    std::vector<Sender*> senders = {};          ///< of each
   };
   /// The oldest batch, where it is over at `now`.
   const Batch* Over(std::int64_t now) const;
