@@ -228,10 +228,13 @@ Sender* Engine::FindSender(const std::string& name) {
 
 Sender& Engine::SenderOf(std::string_view name) {
   if (last_sender_ != nullptr && last_sender_->name == name) return *last_sender_;
-  std::unique_ptr<Sender>& sender = senders_[std::string(name)];
-  if (sender == nullptr) sender = std::make_unique<Sender>(Sender{.name = std::string(name)});
-  last_sender_ = sender.get();
-  return *sender;
+  auto found = senders_.find(name);
+  if (found == senders_.end())
+    found =
+        senders_
+            .emplace(std::string(name), std::make_unique<Sender>(Sender{.name = std::string(name)}))
+            .first;
+  return *(last_sender_ = found->second.get());
 }
 
 /// A sender without messages and keys takes no memory.

@@ -5,6 +5,7 @@
 #define WAXVM_SRC_MAILBOX_ENGINE_H_
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
@@ -137,7 +138,7 @@ class Engine {
   // engine_append.cc
   absl::Status Refusal(const Queue& queue, const MailboxMessage& message, const Planned* planned);
   void Plan(const Queue& queue, const MailboxMessage& message, Planned& planned) const;
-  absl::Status Insert(Queue& queue, const MailboxMessage& message, std::string table_key,
+  absl::Status Insert(Queue& queue, const MailboxMessage& message, const TableKey& key,
                       Appended& appended);
 
   // engine_receive.cc
@@ -193,7 +194,8 @@ class Engine {
   std::unordered_map<std::string, std::unique_ptr<Queue>> queues_;
   std::unordered_map<std::uint32_t, Queue*> queue_numbers_;
   std::unordered_map<std::uint32_t, Group*> groups_;
-  std::unordered_map<std::string, std::unique_ptr<Sender>> senders_;
+  /// Of any bytes: in order, where names that were chosen to collide do not.
+  std::map<std::string, std::unique_ptr<Sender>, std::less<>> senders_;
   Usage all_;
   KeyWindow keys_;
   std::set<Timer> timers_;

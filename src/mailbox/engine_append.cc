@@ -101,10 +101,10 @@ absl::Status Engine::Append(const MailboxMessage& message, absl::StatusOr<Append
     result = absl::NotFoundError(absl::StrFormat("there is no mailbox %s", message.mailbox));
     return absl::OkStatus();
   }
-  std::string table_key;
+  TableKey key;
   if (!message.idempotency_key.empty()) {
-    table_key = TableKey(queue->number, message.sender, message.idempotency_key);
-    if (const auto first = keys_.Find(table_key)) {
+    key = MakeTableKey(secret_, queue->number, message.sender, message.idempotency_key);
+    if (const auto first = keys_.Find(key)) {
       result = Appended{.sequence = *first, .duplicate = true};
       return absl::OkStatus();
     }
@@ -114,12 +114,12 @@ absl::Status Engine::Append(const MailboxMessage& message, absl::StatusOr<Append
     return absl::OkStatus();
   }
   Appended appended;
-  WAXVM_RETURN_IF_ERROR(Insert(*queue, message, std::move(table_key), appended));
+  WAXVM_RETURN_IF_ERROR(Insert(*queue, message, key, appended));
   result = appended;
   return absl::OkStatus();
 }
 
-absl::Status Engine::Insert(Queue& queue, const MailboxMessage& message, std::string table_key,
+absl::Status Engine::Insert(Queue& queue, const MailboxMessage& message, const TableKey& key,
                             Appended& appended) {
   WAXVM_RETURN_IF_ERROR(Write());
   appended = {.sequence = queue.next};
@@ -155,10 +155,10 @@ absl::Status Engine::Insert(Queue& queue, const MailboxMessage& message, std::st
   sender.usage.Add(bytes);
   queue.usage.Add(bytes);
   all_.Add(bytes);
-  if (!table_key.empty()) {
+  if (!message.idempotency_key.empty()) {
     AppendEntry(keys_.gathered(), queue.number, queue.next, message.sender,
                 message.idempotency_key);
-    keys_.Add(std::move(table_key), sender, queue.next);
+    keys_.Add(key, sender, queue.next);
   }
   ++queue.next;
   if (appended_.empty() || *appended_.begin() != &queue) {

@@ -239,7 +239,7 @@ absl::Status Engine::LoadKeys() {
     std::vector<KeyEntry> entries;
     WAXVM_RETURN_IF_ERROR(ParseEntries(row.Bytes(2), entries));
     for (const KeyEntry& entry : entries) {
-      keys_.Add(TableKey(entry.queue, entry.sender, entry.key), SenderOf(entry.sender),
+      keys_.Add(MakeTableKey(secret_, entry.queue, entry.sender, entry.key), SenderOf(entry.sender),
                 entry.sequence);
     }
     last_batch_ = row.Number(0);

@@ -136,7 +136,7 @@ absl::Status Engine::SkipGap(Group& group, std::uint64_t first, std::uint64_t la
 
 /// Whether an earlier message is in the way; then it is remembered for later.
 bool Engine::Park(Group& group, const Row& row) {
-  const auto line = group.lines.find(std::string(row.ordering));
+  const auto line = group.lines.find(row.ordering);
   if (line == group.lines.end()) return false;
   const std::uint64_t sequence = SequenceOf(row.id);
   line->second.parked.push_back(sequence);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/mailbox/key_window.h"
 
+#include <sodium.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -53,13 +55,25 @@ void AppendEntry(std::string& to, std::uint32_t queue, std::uint64_t sequence,
   to.append(key);
 }
 
-/// Senders are of any bytes: the size keeps one's key from being another's.
-std::string TableKey(std::uint32_t queue, std::string_view sender, std::string_view key) {
-  std::string all;
-  all.reserve(5 + sender.size() + key.size());
-  PutNumber(all, queue, 4);
-  PutNumber(all, sender.size(), 1);
-  return all.append(sender).append(key);
+TableKey MakeTableKey(const ReceiptSecret& secret, std::uint32_t queue, std::string_view sender,
+                      std::string_view key) {
+  // The sizes keep one's key from being another's.
+  std::array<unsigned char, 6 + 2 * kMaxMailboxWordBytes> bytes;
+  std::size_t size = 0;
+  for (int shift = 24; shift >= 0; shift -= 8)
+    bytes[size++] = static_cast<unsigned char>(queue >> shift);
+  for (const std::string_view word : {sender, key}) {
+    bytes[size++] = static_cast<unsigned char>(word.size());
+    size = static_cast<std::size_t>(std::copy_n(word.begin(), word.size(), bytes.begin() + size) -
+                                    bytes.begin());
+  }
+  // Another secret than that of receipts, whose hashes others see.
+  ReceiptSecret own = secret;
+  own[0] ^= 0xff;
+  TableKey made;
+  crypto_shorthash_siphashx24(reinterpret_cast<unsigned char*>(made.words.data()), bytes.data(),
+                              size, own.data());
+  return made;
 }
 
 absl::Status ParseEntries(std::string_view bytes, std::vector<KeyEntry>& entries) {
@@ -69,22 +83,23 @@ absl::Status ParseEntries(std::string_view bytes, std::vector<KeyEntry>& entries
     if (!reader.Number(4, queue) || !reader.Number(8, entry.sequence) ||
         !reader.Word(entry.sender) || !reader.Word(entry.key))
       return absl::DataLossError("a row of idempotency keys ends too early");
+    if (entry.sender.size() > kMaxMailboxWordBytes || entry.key.size() > kMaxMailboxWordBytes)
+      return absl::DataLossError("an idempotency key or its sender is longer than any");
     entry.queue = static_cast<std::uint32_t>(queue);
     entries.push_back(std::move(entry));
   }
   return absl::OkStatus();
 }
 
-std::optional<std::uint64_t> KeyWindow::Find(const std::string& table_key) const {
-  const auto found = table_.find(table_key);
+std::optional<std::uint64_t> KeyWindow::Find(const TableKey& key) const {
+  const auto found = table_.find(key);
   if (found == table_.end()) return std::nullopt;
   return found->second;
 }
 
-void KeyWindow::Add(std::string table_key, Sender& sender, std::uint64_t sequence) {
-  const auto [at, is_new] = table_.emplace(std::move(table_key), sequence);
-  if (!is_new) return;  // of a file that is not the store's work
-  open_.keys.push_back(&at->first);
+void KeyWindow::Add(const TableKey& key, Sender& sender, std::uint64_t sequence) {
+  if (!table_.emplace(key, sequence).second) return;  // of a file that is not the store's work
+  open_.keys.push_back(key);
   open_.senders.push_back(&sender);
   ++sender.keys;
 }
@@ -105,7 +120,7 @@ const KeyWindow::Batch* KeyWindow::Over(std::int64_t now) const {
 }
 
 void KeyWindow::DropOldest() {
-  for (const std::string* const key : batches_.front().keys) table_.erase(table_.find(*key));
+  for (const TableKey& key : batches_.front().keys) table_.erase(key);
   batches_.pop_front();
 }
 

@@ -4,6 +4,8 @@
 #ifndef WAXVM_SRC_MAILBOX_KEY_WINDOW_H_
 #define WAXVM_SRC_MAILBOX_KEY_WINDOW_H_
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "src/mailbox/receipt.h"
 #include "src/mailbox/state.h"
 
 namespace waxvm::mailbox {
@@ -31,15 +34,22 @@ void AppendEntry(std::string& to, std::uint32_t queue, std::uint64_t sequence,
 /// Errors: kDataLoss.
 absl::Status ParseEntries(std::string_view bytes, std::vector<KeyEntry>& entries);
 
-/// The key of the table below: one for each mailbox, sender and key.
-std::string TableKey(std::uint32_t queue, std::string_view sender, std::string_view key);
+/// A mailbox, sender and key in the table below: SipHash-2-4, 128 bits, under a secret. Keys come
+/// from anybody: who does not know the secret can neither fill one bucket of the table nor make a
+/// key that is taken for another one's.
+struct TableKey {
+  std::array<std::uint64_t, 2> words{};
+  bool operator==(const TableKey&) const = default;
+};
+TableKey MakeTableKey(const ReceiptSecret& secret, std::uint32_t queue, std::string_view sender,
+                      std::string_view key);
 
 class KeyWindow {
  public:
-  std::optional<std::uint64_t> Find(const std::string& table_key) const;
+  std::optional<std::uint64_t> Find(const TableKey& key) const;
   /// Adds to the batch that is being gathered, whose entry is added to `gathered`. The sender is
   /// there as long as the key is.
-  void Add(std::string table_key, Sender& sender, std::uint64_t sequence);
+  void Add(const TableKey& key, Sender& sender, std::uint64_t sequence);
   /// The entries gathered since, one after another; empty where there are none.
   std::string& gathered() { return gathered_; }
   /// They were written as row `batch`, to be kept until `until`.
@@ -48,8 +58,8 @@ class KeyWindow {
   struct Batch {
     std::int64_t row = 0;
     std::int64_t until = 0;
-    std::vector<const std::string*> keys = {};  ///< of the table
-    std::vector<Sender*> senders = {};          ///< of each
+    std::vector<TableKey> keys = {};
+    std::vector<Sender*> senders = {};  ///< of each
   };
   /// The oldest batch, where it is over at `now`.
   const Batch* Over(std::int64_t now) const;
@@ -59,7 +69,10 @@ class KeyWindow {
   std::size_t size() const { return table_.size(); }
 
  private:
-  std::unordered_map<std::string, std::uint64_t> table_;
+  struct Hash {
+    std::size_t operator()(const TableKey& key) const { return key.words[0]; }
+  };
+  std::unordered_map<TableKey, std::uint64_t, Hash> table_;
   std::deque<Batch> batches_;
   Batch open_;
   std::string gathered_;

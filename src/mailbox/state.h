@@ -7,11 +7,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
-#include <unordered_map>
 
 #include "waxvm/mailbox.h"
 
@@ -99,7 +99,7 @@ struct Group {
   Ranges done = {};          ///< of a topic, above `floor`
   std::map<std::uint64_t, Tracked> tracked = {};
   std::set<std::uint64_t> ready = {};
-  std::unordered_map<std::string, Line> lines = {};
+  std::map<std::string, Line, std::less<>> lines = {};  ///< by ordering key, which is of any bytes
   std::size_t parked = 0;
 
   /// All below it are done with.
