@@ -109,6 +109,10 @@ struct UdpOptions {
   std::size_t batch = 64;
   /// What waits in the kernel to be taken; it may allow less.
   std::size_t kernel_buffer_bytes = std::size_t{4} << 20;
+  /// Whether what is longer than the path carries is sent in fragments, which are lost more often,
+  /// or refused. Without fragments the kernel also has less to do for each datagram of IPv4.
+  /// Spec: RFC 8085 section 3.2.
+  bool fragments = true;
   /// How far what is sent to a group goes. Spec: RFC 3493 section 5.2.
   int multicast_hops = 1;
 };

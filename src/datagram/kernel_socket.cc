@@ -85,6 +85,11 @@ bool SetUp(int fd, const UdpOptions& options, bool any, bool only6) {
   // Not of every kernel; what is not there cannot do harm.
   SetOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0);
   if (!only6) SetOption(fd, IPPROTO_IP, IP_RECVERR, 1);
+  if (!options.fragments) {
+    SetOption(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO);
+    SetOption(fd, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
+    if (!only6) SetOption(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO);
+  }
   return SetOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, only6 ? 1 : 0) &&
          SetOption(fd, IPPROTO_IPV6, IPV6_RECVERR, 1) &&
          SetOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, options.multicast_hops) &&

@@ -260,6 +260,23 @@ TEST_P(UdpSocketTest, WhatCannotBeSentIsReportedAndTakesNothingWithIt) {
   EXPECT_EQ(client->stats().unsent, 2u);
 }
 
+TEST_P(UdpSocketTest, WithoutFragmentsWhatThePathDoesNotCarryIsRefused) {
+  UdpOptions options;
+  options.max_datagram_bytes = 65535;
+  const auto server = Open("[::1]:0", options);
+  options.fragments = false;
+  const auto client = Open("[::1]:0", options);
+  // The loopback interface carries packets of 65,536 bytes at the most, headers included.
+  Send(*client, server->local_address(), std::string(65500, 'x'));
+  Send(*client, server->local_address(), std::string(1200, 'x'));
+  const auto got = Take(*server, 1);
+  ASSERT_EQ(got.size(), 1u);
+  EXPECT_EQ(got[0].text.size(), 1200u);
+  const auto errors = TakeErrors(*client, 1);
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_EQ(errors[0].status.code(), absl::StatusCode::kOutOfRange) << errors[0].status;
+}
+
 TEST_P(UdpSocketTest, ErrorsThatNobodyTakesAreBounded) {
   const auto client = Open("[::1]:0");
   SocketAddress nobody = client->local_address();
