@@ -23,6 +23,8 @@ class WaxLoad final : public ExchangeLoad {
     coap::EndpointOptions options;
     options.transmission.nstart = 64;
     options.limits.peers = 2 * kPairs;
+    // For each peer, the last 32 messages.
+    options.limits.remembered = 32 * kPairs;
     WAXVM_ASSIGN_OR_RETURN(auto server_socket, NewUdpSocket(socket));
     WAXVM_ASSIGN_OR_RETURN(auto client_socket, NewUdpSocket(socket));
     WAXVM_ASSIGN_OR_RETURN(server_, Endpoint::Create(std::move(server_socket), options));
