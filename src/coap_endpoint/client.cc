@@ -6,7 +6,7 @@
 
 #include "src/base/deadline.h"
 #include "src/base/status.h"
-#include "src/coap/echo.h"
+#include "src/coap/block.h"
 #include "src/coap/option_rules.h"
 
 namespace waxvm::coap {
