@@ -102,6 +102,10 @@ struct Resource {
   bool prefix = false;
   /// Others get 4.05.
   Methods methods = {Code::kGet};
+  /// Those that are handled only from peers that have shown that they receive at their address,
+  /// whatever EndpointOptions::echo_policy says: a handler that gives something away is not called
+  /// for an answer that is then found to be too long. Spec: RFC 9175 section 2.4.
+  Methods verified = {};
   /// Bodies of other formats get 4.15; none: all are taken.
   std::vector<ContentFormat> consumes = {};
   /// A request that accepts none of them gets 4.06; none: the handler looks at Accept.

@@ -109,9 +109,9 @@ bool Server::Refuse(AnswerContext& context, const IncomingRequest& incoming) {
 }
 
 bool Server::RefuseStranger(AnswerContext& context, const IncomingRequest& incoming,
-                            bool observer) {
+                            bool always) {
   if (incoming.verified) return false;
-  const bool wanted = observer || options_.echo_policy == EchoPolicy::kAlways ||
+  const bool wanted = always || options_.echo_policy == EchoPolicy::kAlways ||
                       (options_.echo_policy == EchoPolicy::kUnsafe &&
                        IsUnsafeMethod(incoming.message.code()));
   if (!wanted) return false;
@@ -165,6 +165,9 @@ void Server::Dispatch(AnswerContext& context, const IncomingRequest& incoming, B
   if (!resource.methods.Has(message.code()))
     return Send(context, Code::kMethodNotAllowed, {}, std::nullopt);
   if (!Fits(context, resource, payload)) return;
+  if (resource.verified.Has(message.code()) && !context.block1 &&
+      RefuseStranger(context, incoming, true))
+    return;
   if (resource.observable && message.Has(OptionNumber::kObserve) && !incoming.multicast &&
       !IsUnsafeMethod(message.code()) && !context.block1) {
     const std::optional<std::uint32_t> observe = message.options().observe();

@@ -120,7 +120,7 @@ class Server {
  private:
   /// What stands in the way of a request before anybody is asked. True: it was answered.
   bool Refuse(AnswerContext& context, const IncomingRequest& incoming);
-  bool RefuseStranger(AnswerContext& context, const IncomingRequest& incoming, bool observer);
+  bool RefuseStranger(AnswerContext& context, const IncomingRequest& incoming, bool always);
   /// Answers from a body that is kept, where the request is for a later block of one.
   bool Continue(AnswerContext& context);
   void Dispatch(AnswerContext& context, const IncomingRequest& incoming, Bytes payload);
