@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <set>
 #include <utility>
 
 #include "src/base/deadline.h"
@@ -92,6 +93,7 @@ void Writer::Run() {
   for (auto& [place, all] : waiting_)
     for (auto& receiver : all)
       receiver->Finish(absl::CancelledError("the mailbox store is closed"));
+  waiting_.clear();  // here, where those who request a stop still find the mutex
 }
 
 bool Writer::Take(Batch& batch, Receivers& receivers) {
@@ -152,6 +154,7 @@ void Writer::RunBatch(Batch batch, Receivers receivers) {
   absl::Status failure = Apply(batch, receivers, answered);
   if (!failure.ok()) {
     broken_ = !engine_->Recover().ok();
+    serve_all_ = true;  // whoever was to be woken by it waits on
     // What makes room is not refused because something large did not fit.
     Batch settling;
     const auto others = std::stable_partition(
@@ -212,7 +215,10 @@ absl::Status Writer::Apply(const Batch& batch, Receivers& receivers, Receivers& 
 }
 
 absl::Status Writer::ServeWaiting(Receivers& answered) {
-  for (const Engine::Place& place : engine_->TakeWoken()) {
+  std::set<Engine::Place> places = engine_->TakeWoken();
+  if (std::exchange(serve_all_, false))
+    for (const auto& [place, all] : waiting_) places.insert(place);
+  for (const Engine::Place& place : places) {
     const auto found = waiting_.find(place);
     if (found == waiting_.end()) continue;
     Receivers& all = found->second;

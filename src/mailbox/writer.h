@@ -49,7 +49,8 @@ class Writer {
   const std::unique_ptr<Engine> engine_;  ///< of the thread
   /// Who waits where, in the order in which they came; of the thread.
   std::map<Engine::Place, Receivers> waiting_;
-  bool broken_ = false;  ///< the file could not be read after a failure; of the thread
+  bool serve_all_ = false;  ///< something may be there for everybody who waits; of the thread
+  bool broken_ = false;     ///< the file could not be read after a failure; of the thread
 
   Mutex mutex_;
   CondVar changed_;
