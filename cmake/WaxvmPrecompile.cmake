@@ -1,8 +1,8 @@
 # waxvm_precompile(LIBRARY|TEST <targets>…)
 #
-# Where WAXVM_PRECOMPILE_HEADERS is on, the targets share one precompiled header: the outside headers
+# Where WAXVM_PRECOMPILE_HEADERS is ON, the targets share one precompiled header: the outside headers
 # of the library, for tests GoogleTest's as well. Half of the time of a build that compiles
-# everything is spent on these.
+# everything is spent on these. TESTS leaves the library as its users compile it.
 include_guard()
 
 set(_waxvm_library_headers <algorithm> <array> <atomic> <chrono> <functional> <map> <memory>
@@ -15,7 +15,8 @@ function(waxvm_precompile kind)
       target_compile_options(${target} PRIVATE -O0)
     endforeach()
   endif()
-  if(NOT WAXVM_PRECOMPILE_HEADERS)
+  if(NOT WAXVM_PRECOMPILE_HEADERS OR (WAXVM_PRECOMPILE_HEADERS STREQUAL "TESTS" AND
+                                      NOT kind STREQUAL "TEST"))
     return()
   endif()
   foreach(target IN LISTS ARGN)

@@ -9,6 +9,7 @@
 #include "src/base/byte_archive.h"
 #include "src/base/status.h"
 #include "src/linux_abi/mapped_source.h"
+#include "src/linux_abi/scheduler.h"
 
 namespace waxvm {
 namespace {
@@ -446,6 +447,12 @@ absl::StatusOr<ProcessImage> DecodeImage(std::span<const std::byte> bytes, const
   if (!reader.at_end()) return Damaged("there are bytes behind its end");
   WAXVM_RETURN_IF_ERROR(LoadRecord(memory, spec, image.memory));
   WAXVM_RETURN_IF_ERROR(CheckImage(image, features));
+  // More than the program itself could have started.
+  const std::uint64_t limit = MaxThreads(spec.limits);
+  if (image.threads.threads.size() > limit)
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("the snapshot file has %d threads; limits.processes is %d",
+                        image.threads.threads.size(), limit));
   image.keeps_time = image.KeepsTime();
   return image;
 }

@@ -87,7 +87,6 @@ std::int64_t Sysinfo(Process& process, const SyscallArguments& a) {
 rlimit LimitOf(Process& process, std::uint64_t resource) {
   const Limits& limits = process.spec().limits;
   constexpr std::uint64_t kDefaultOpenFiles = 1024;
-  constexpr std::uint64_t kDefaultProcesses = 256;
   switch (resource) {
     case RLIMIT_STACK:
       return {kStackBytes, kStackBytes};
@@ -96,7 +95,7 @@ rlimit LimitOf(Process& process, std::uint64_t resource) {
       return {files, files};
     }
     case RLIMIT_NPROC: {
-      const std::uint64_t threads = limits.processes.value_or(kDefaultProcesses);
+      const std::uint64_t threads = MaxThreads(limits);
       return {threads, threads};
     }
     case RLIMIT_CORE:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/futex.h>
 #include <sys/epoll.h>
@@ -122,6 +123,25 @@ TEST(ProcessImage, DamagedStatesAreRefusedOrHarmless) {
     ASSERT_EQ(other.account.used_bytes(), 0u) << at;
   }
   EXPECT_GT(accepted, 0) << "registers, times and contents may be anything";
+}
+
+TEST(ProcessImage, MoreThreadsThanTheLimitAreRefused) {
+  Source source;
+  ProcessImage image = *source.fake.process->TakeImage();
+  const std::uint64_t limit = 3;
+  source.fake.spec.limits.processes = limit;
+  CallImage call{.number = SYS_pause};
+  const auto decode = [&] { return DecodeImage(*EncodeImage(image), source.fake.spec, kFeatures); };
+  for (std::int32_t id = Process::kPid + 1; image.threads.threads.size() < limit; ++id) {
+    image.threads.threads.push_back(
+        {.id = id, .extended = std::make_shared<const ExtendedState>(), .call = call});
+    image.threads.sleepers.push_back(id);
+  }
+  EXPECT_TRUE(decode().ok()) << decode().status();
+  source.fake.spec.limits.processes = limit - 1;
+  EXPECT_EQ(decode().status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(decode().status().message()),
+              testing::HasSubstr("limits.processes is 2"));
 }
 
 // A thread that is somewhere it cannot have slept would end another one, or be woken when it is

@@ -16,7 +16,6 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-constexpr std::uint64_t kDefaultProcesses = 256;
 constexpr std::int32_t kMaxThreadId = 4'000'000;
 // How often files of the host are looked at while other threads keep the vCPU busy.
 constexpr nanoseconds kHostFilePeriod = std::chrono::milliseconds(2);
@@ -90,8 +89,7 @@ Thread* Scheduler::Find(std::int32_t id) {
 }
 
 ErrnoOr<Thread*> Scheduler::Create(const CpuRegisters& registers) {
-  const std::uint64_t limit = process_.spec().limits.processes.value_or(kDefaultProcesses);
-  if (threads_.size() >= limit) {
+  if (threads_.size() >= MaxThreads(process_.spec().limits)) {
     process_.gate().RecordDenial(
         {.resource = Resource::kLimit, .name = LimitName(LimitKind::kProcesses)});
     return Errno{EAGAIN};

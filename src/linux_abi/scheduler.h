@@ -14,11 +14,15 @@
 #include "absl/status/statusor.h"
 #include "src/linux_abi/errno_or.h"
 #include "src/linux_abi/thread.h"
+#include "waxvm/limits.h"
 
 namespace waxvm::linux_abi {
 
 struct ProcessImage;
 struct ThreadsImage;
+
+/// How many threads a program may have at once.
+inline std::uint64_t MaxThreads(const Limits& limits) { return limits.processes.value_or(256); }
 
 /// The threads of a process and the one vCPU they share: round robin, in slices. A thread that
 /// cannot go on sleeps: its system call is tried again when what it waits for may have happened,

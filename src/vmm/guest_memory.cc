@@ -18,7 +18,6 @@ namespace {
 
 // Enough for a small static program; each further slot doubles the memory.
 constexpr std::uint64_t kFirstSlotBytes = std::uint64_t{4} << 20;
-constexpr std::uint64_t kSmallPagesBytes = kLargePageBytes;
 // Beyond the limit, address space for frames lost to alignment and for the page tables of split
 // large pages (one for every 512 frames).
 constexpr std::uint64_t SlackBytes(std::uint64_t limit) {
@@ -233,7 +232,7 @@ void GuestMemory::SplitHugePages(GuestPhysical start, std::uint64_t bytes) {
 }
 
 bool GuestMemory::Discard(GuestPhysical start, std::uint64_t bytes) {
-  if (start >= std::max(kSmallPagesBytes, image_end())) SplitHugePages(start, bytes);
+  if (start >= std::max(huge_from_, image_end())) SplitHugePages(start, bytes);
   if (::madvise(At(start), bytes, MADV_DONTNEED) == 0) return true;
   // Memory that the embedder has locked (mlockall) is not taken back.
   const std::uint64_t of_image = start < image_end() ? std::min(bytes, image_end() - start) : 0;
@@ -303,7 +302,10 @@ std::optional<GuestPhysical> GuestMemory::AllocateLargeFrame() {
       next_ += kPageBytes;
     }
     next_ = frame + kLargePageBytes;
-    if (frame < kSmallPagesBytes) ::madvise(At(frame), kLargePageBytes, MADV_HUGEPAGE);
+    if (frame < kSmallPagesBytes) {
+      ::madvise(At(frame), kLargePageBytes, MADV_HUGEPAGE);
+      huge_from_ = std::min(huge_from_, frame);
+    }
   }
   if (!Charge(kLargePageBytes)) {
     free_large_.push_back(frame);

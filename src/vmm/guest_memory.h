@@ -144,6 +144,11 @@ class GuestMemory {
   bool Charge(std::uint64_t bytes);
   void Release(std::uint64_t bytes);
 
+  /// Small pages of the host are behind what lies below. Where the host gives free memory back to a
+  /// hypervisor of its own, a huge page that nobody has used of late takes milliseconds: as much as
+  /// all small pages of a program that has no more than this.
+  static constexpr std::uint64_t kSmallPagesBytes = std::uint64_t{32} << 20;
+
   const kvm::Vm* vm_;
   MemoryAccount* account_;
   Mapping memory_;
@@ -151,7 +156,8 @@ class GuestMemory {
   std::uint32_t slot_count_ = 0;
   std::uint64_t first_slot_bytes_ = 0;
   bool usable_ = true;
-  std::uint64_t next_ = 0;  ///< first frame never handed out
+  std::uint64_t next_ = 0;                      ///< first frame never handed out
+  std::uint64_t huge_from_ = kSmallPagesBytes;  ///< no huge pages of the host below
   std::vector<GuestPhysical> free_small_;
   std::vector<GuestPhysical> free_large_;
   std::shared_ptr<const MemoryImage> image_;

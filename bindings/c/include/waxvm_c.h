@@ -246,11 +246,13 @@ typedef struct waxvm_run_options {
   const waxvm_stop* stop;      /* ends the run from another thread; NULL: nothing does */
   waxvm_authorizer authorizer; /* NULL: the grants alone decide */
   void* authorizer_user_data;
+  uint64_t
+      fuel; /* instructions; WAXVM_INVALID_ARGUMENT or _UNIMPLEMENTED where nothing counts them */
 } waxvm_run_options;
 #define WAXVM_RUN_OPTIONS_INIT                                                                    \
   {                                                                                               \
     sizeof(waxvm_run_options), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, 0, NULL, 0, -1, 0, NULL, \
-        NULL, NULL, NULL, NULL, NULL, NULL                                                        \
+        NULL, NULL, NULL, NULL, NULL, NULL, 0                                                     \
   }
 
 /*
@@ -291,7 +293,8 @@ WAXVM_API waxvm_status waxvm_run_file(waxvm_supervisor* supervisor, const char* 
 WAXVM_API int waxvm_result_outcome(const waxvm_result* result);
 /* The program's own; 128 + signal for a fault, 124 for a limit, 143 when stopped. */
 WAXVM_API int waxvm_result_exit_code(const waxvm_result* result);
-/* "memory", "wall", "cpu", "output", "open_files", "processes", "host_calls"; NULL: none. */
+/* "memory", "wall", "cpu", "output", "open_files", "processes", "host_calls", "fuel"; NULL: none.
+ */
 WAXVM_API const char* waxvm_result_limit(const waxvm_result* result);
 /* "segmentation", "illegal_instruction", … as in the report; NULL: none. */
 WAXVM_API const char* waxvm_result_fault(const waxvm_result* result);

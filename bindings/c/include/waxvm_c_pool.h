@@ -8,6 +8,8 @@
  *       waxvm_pool_open(snapshot, NULL, &pool, &error)) …
  *   // From any thread:
  *   waxvm_pool_call(pool, "resize", image, image_bytes, NULL, &result, &error);
+ *
+ * A pool of a snapshot that waxvm_snapshot_open_start took runs whole programs: waxvm_pool_run.
  */
 #ifndef WAXVM_C_POOL_H_
 #define WAXVM_C_POOL_H_
@@ -80,6 +82,10 @@ WAXVM_API waxvm_status waxvm_pool_call(waxvm_pool* pool, const char* function,
                                        const void* arguments, size_t argument_bytes,
                                        const waxvm_call_options* options, waxvm_bytes** result,
                                        waxvm_error* error);
+/* As waxvm_session_run, in a clone of its own. Blocks and waits as waxvm_pool_call. After a run
+ * that ended otherwise than by exiting, the pool replaces the clone. */
+WAXVM_API waxvm_status waxvm_pool_run(waxvm_pool* pool, const waxvm_run_options* options,
+                                      waxvm_result** result, waxvm_error* error);
 /* Fills `stats` as far as its struct_size reaches. */
 WAXVM_API waxvm_status waxvm_pool_get_stats(waxvm_pool* pool, waxvm_pool_stats* stats,
                                             waxvm_error* error);

@@ -31,9 +31,10 @@ typedef struct waxvm_call_options {
   uint64_t wall_time_ns;
   uint64_t cpu_time_ns;
   const waxvm_stop* stop; /* cancels the call from another thread; NULL: nothing does */
+  uint64_t fuel;          /* instructions; 0: no limit. WAXVM_UNIMPLEMENTED where nothing counts */
 } waxvm_call_options;
 #define WAXVM_CALL_OPTIONS_INIT \
-  { sizeof(waxvm_call_options), 0, 0, NULL }
+  { sizeof(waxvm_call_options), 0, 0, NULL, 0 }
 
 /* Memory that the host has in place for a program now. */
 typedef struct waxvm_memory {
@@ -105,6 +106,23 @@ typedef struct waxvm_snapshot waxvm_snapshot;
  * WAXVM_FAILED_PRECONDITION with the name of what cannot be kept. */
 WAXVM_API waxvm_status waxvm_session_snapshot(waxvm_session* session, waxvm_snapshot** snapshot,
                                               waxvm_error* error);
+/* Loads any program, for a dynamic one its interpreter as well, and takes it before its first
+ * instruction, for waxvm_session_run and waxvm_pool_run. `options` has what all runs have in
+ * common: grants, memory, stop, authorizer; and what a run has that does not say otherwise:
+ * argument_zero, the other limits, output, label. WAXVM_INVALID_ARGUMENT also for arguments,
+ * environment and input, which are those of each run; the rest as waxvm_session_snapshot and
+ * waxvm_run. */
+WAXVM_API waxvm_status waxvm_snapshot_open_start(waxvm_supervisor* supervisor,
+                                                 const waxvm_program* program,
+                                                 const waxvm_run_options* options,
+                                                 waxvm_snapshot** snapshot, waxvm_error* error);
+/* Runs the program of waxvm_snapshot_open_start from its first instruction to its end in a clone,
+ * and puts the clone back to before it: nothing of a run is there in the next. In `options` what is
+ * not set is as for waxvm_snapshot_open_start; memory, grants and authorizer cannot be set
+ * (WAXVM_INVALID_ARGUMENT). After anything but an exit of the program the session is poisoned.
+ * `options` may be NULL. Blocks. */
+WAXVM_API waxvm_status waxvm_session_run(waxvm_session* session, const waxvm_run_options* options,
+                                         waxvm_result** result, waxvm_error* error);
 /* A session that is where the snapshot was taken, with the options that the first session was
  * opened with: grants, label, stop, authorizer and output callback, which are then used from the
  * threads of all clones at once. */

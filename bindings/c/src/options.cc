@@ -15,7 +15,7 @@ namespace {
 
 // The layout that callers were compiled against; a structure only ever grows at its end.
 constexpr std::size_t kFirstOptionsSize = 160;
-static_assert(sizeof(waxvm_run_options) == 184);
+static_assert(sizeof(waxvm_run_options) == 192);
 static_assert(offsetof(waxvm_run_options, memory_bytes) == 8 &&
               offsetof(waxvm_run_options, argument_zero) == 64 &&
               offsetof(waxvm_run_options, input) == 104 &&
@@ -97,6 +97,7 @@ absl::StatusOr<RunOptions> ToRunOptions(const waxvm_run_options& from) {
   options.limits.open_files = ToLimit(from.open_files);
   options.limits.processes = ToLimit(from.processes);
   options.limits.host_calls = ToLimit(from.host_calls);
+  options.limits.fuel = ToLimit(from.fuel);
   absl::Status status = SetTime("wall_time_ns", from.wall_time_ns, options.limits.wall_time);
   status.Update(SetTime("cpu_time_ns", from.cpu_time_ns, options.limits.cpu_time));
   status.Update(SetStrings("arguments", from.arguments, from.argument_count, options.arguments));

@@ -73,6 +73,21 @@ waxvm_status waxvm_pool_call(waxvm_pool* pool, const char* function, const void*
   });
 }
 
+waxvm_status waxvm_pool_run(waxvm_pool* pool, const waxvm_run_options* options,
+                            waxvm_result** result, waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(result);
+    *result = nullptr;
+    WAXVM_C_REQUIRE(pool);
+    const auto request = waxvm::c::ToRunRequest(options);
+    if (!request.ok()) return request.status();
+    auto done = pool->pool->Run(*request);
+    if (!done.ok()) return done.status();
+    *result = waxvm::c::NewResult(*std::move(done));
+    return absl::OkStatus();
+  });
+}
+
 waxvm_status waxvm_pool_get_stats(waxvm_pool* pool, waxvm_pool_stats* stats, waxvm_error* error) {
   return Guard(error, [&]() -> absl::Status {
     WAXVM_C_REQUIRE(pool);

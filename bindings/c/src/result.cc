@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <utility>
+
 #include "support.h"
 
 static_assert(WAXVM_OUTCOME_EXITED == static_cast<int>(waxvm::Outcome::kExited));
@@ -14,6 +16,14 @@ const char* Text(const std::string* text, size_t* byte_count) {
 }
 
 }  // namespace
+
+namespace waxvm::c {
+waxvm_result* NewResult(RunResult done) {
+  std::string json = ReportToJson(done);
+  return new waxvm_result{std::move(done), std::move(json)};
+}
+
+}  // namespace waxvm::c
 
 extern "C" {
 

@@ -34,8 +34,7 @@ absl::Status RunAndGive(waxvm_supervisor& supervisor, const Program& program,
   if (from->stop != nullptr) run_options->stop = from->stop->source.get_token();
   auto done = supervisor.supervisor.Run(program, *run_options);
   if (!done.ok()) return done.status();
-  std::string json = ReportToJson(*done);
-  *result = new waxvm_result{*std::move(done), std::move(json)};
+  *result = waxvm::c::NewResult(*std::move(done));
   return absl::OkStatus();
 }
 

@@ -11,7 +11,8 @@ namespace waxvm::c {
 namespace {
 
 constexpr std::size_t kFirstCallOptionsSize = 32;
-static_assert(sizeof(waxvm_call_options) == kFirstCallOptionsSize && sizeof(waxvm_memory) == 24);
+static_assert(offsetof(waxvm_call_options, fuel) == kFirstCallOptionsSize);
+static_assert(sizeof(waxvm_call_options) == 40 && sizeof(waxvm_memory) == 24);
 static_assert(WAXVM_MOST_CALL_BYTES == kMaxCallBytes);
 
 /// Options, and what ends everything that begins with them.
@@ -46,6 +47,16 @@ absl::Status Start(waxvm_supervisor& host, const Program& program, const waxvm_r
   return absl::OkStatus();
 }
 
+absl::Status TakeStart(waxvm_supervisor& host, const Program& program,
+                       const waxvm_run_options* options, waxvm_snapshot** snapshot) {
+  auto beginning = Begin(host, options);
+  if (!beginning.ok()) return beginning.status();
+  auto taken = Snapshot::OfStart(host.provider, program, beginning->options);
+  if (!taken.ok()) return taken.status();
+  *snapshot = new waxvm_snapshot{std::move(beginning->stop), *std::move(taken)};
+  return absl::OkStatus();
+}
+
 absl::Status Load(waxvm_supervisor& host, const Program& program, const waxvm_run_options* options,
                   const char* path, waxvm_snapshot** snapshot) {
   auto beginning = Begin(host, options);
@@ -67,8 +78,32 @@ absl::StatusOr<CallOptions> ToCallOptions(const waxvm_call_options* from) {
   absl::Status status = SetTime("wall_time_ns", known->wall_time_ns, options.limits.wall_time);
   status.Update(SetTime("cpu_time_ns", known->cpu_time_ns, options.limits.cpu_time));
   if (!status.ok()) return status;
+  options.limits.fuel = ToLimit(known->fuel);
   if (known->stop != nullptr) options.stop = known->stop->source.get_token();
   return options;
+}
+
+absl::StatusOr<RunRequest> ToRunRequest(const waxvm_run_options* from) {
+  const auto known = CopyRunOptions(from);
+  if (!known.ok()) return known.status();
+  // What was decided once for all runs must not look as if it were decided anew.
+  if (known->memory_bytes != 0 || known->grants != nullptr || known->authorizer != nullptr)
+    return absl::InvalidArgumentError(
+        "memory_bytes, grants and authorizer are those of the snapshot; options of a run cannot "
+        "set them");
+  auto options = ToRunOptions(*known);
+  if (!options.ok()) return options.status();
+  RunRequest request;
+  request.arguments = std::move(options->arguments);
+  request.argument_zero = std::move(options->argument_zero);
+  request.environment = std::move(options->environment);
+  request.input = std::move(options->input);
+  request.input_fd = options->input_fd;
+  request.output = std::move(options->output);
+  request.label = std::move(options->label);
+  request.limits = options->limits;
+  if (known->stop != nullptr) request.stop = known->stop->source.get_token();
+  return request;
 }
 
 }  // namespace waxvm::c
@@ -104,6 +139,23 @@ waxvm_status waxvm_session_call(waxvm_session* session, const char* function, co
     auto returned = session->session->Call(function, *view, *call_options);
     if (!returned.ok()) return returned.status();
     *result = new waxvm_bytes{*std::move(returned)};
+    return absl::OkStatus();
+  });
+}
+
+waxvm_status waxvm_session_run(waxvm_session* session, const waxvm_run_options* options,
+                               waxvm_result** result, waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(result);
+    *result = nullptr;
+    WAXVM_C_REQUIRE(session);
+    const auto request = waxvm::c::ToRunRequest(options);
+    if (!request.ok()) return request.status();
+    session->uses.fetch_add(1, std::memory_order_relaxed);
+    const absl::Cleanup leave = [&] { session->Drop(); };
+    auto done = session->session->Run(*request);
+    if (!done.ok()) return done.status();
+    *result = waxvm::c::NewResult(*std::move(done));
     return absl::OkStatus();
   });
 }
@@ -185,6 +237,18 @@ waxvm_status waxvm_session_snapshot(waxvm_session* session, waxvm_snapshot** sna
     if (!taken.ok()) return taken.status();
     *snapshot = new waxvm_snapshot{session->stop, *std::move(taken)};
     return absl::OkStatus();
+  });
+}
+
+waxvm_status waxvm_snapshot_open_start(waxvm_supervisor* supervisor, const waxvm_program* program,
+                                       const waxvm_run_options* options, waxvm_snapshot** snapshot,
+                                       waxvm_error* error) {
+  return Guard(error, [&]() -> absl::Status {
+    WAXVM_C_REQUIRE(snapshot);
+    *snapshot = nullptr;
+    WAXVM_C_REQUIRE(supervisor);
+    WAXVM_C_REQUIRE(program);
+    return waxvm::c::TakeStart(*supervisor, program->program, options, snapshot);
   });
 }
 

@@ -34,6 +34,7 @@ class JoinedStop {
 };
 
 absl::StatusOr<CallOptions> ToCallOptions(const waxvm_call_options* from);
+absl::StatusOr<RunRequest> ToRunRequest(const waxvm_run_options* from);
 
 }  // namespace waxvm::c
 

@@ -114,6 +114,9 @@ absl::StatusOr<RunOptions> ToRunOptions(const waxvm_run_options& from);
 /// The options of the caller, or the default for null.
 absl::StatusOr<waxvm_run_options> CopyRunOptions(const waxvm_run_options* from);
 
+/// With its report. The caller owns it.
+waxvm_result* NewResult(RunResult done);
+
 /// The bytes that a call takes; null is none.
 absl::StatusOr<std::string_view> ToView(const char* name, const void* bytes, std::size_t count);
 

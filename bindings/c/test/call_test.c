@@ -404,6 +404,98 @@ static void test_snapshots(waxvm_supervisor* host) {
   waxvm_snapshot_close(snapshot);
 }
 
+static void expect_run(waxvm_pool* pool, const waxvm_run_options* options, const char* output) {
+  waxvm_result* result = NULL;
+  CHECK(waxvm_pool_run(pool, options, &result, &error) == WAXVM_OK);
+  CHECK(waxvm_result_outcome(result) == WAXVM_OUTCOME_EXITED);
+  const char* written = waxvm_result_output(result, NULL);
+  CHECK(written != NULL && strcmp(written, output) == 0);
+  waxvm_result_close(result);
+}
+
+/* Whole programs: each run has input and limits of its own, and what all share cannot be changed.
+ */
+static void test_runs(waxvm_supervisor* host) {
+  waxvm_program* program = NULL;
+  waxvm_snapshot* start = (waxvm_snapshot*)&error;
+  waxvm_pool* pool = NULL;
+  waxvm_session* clone = NULL;
+  waxvm_result* result = (waxvm_result*)&error;
+  waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
+  CHECK(waxvm_pool_run(NULL, NULL, &result, &error) == WAXVM_INVALID_ARGUMENT && result == NULL);
+  CHECK(waxvm_session_run(NULL, NULL, &result, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(waxvm_snapshot_open_start(host, NULL, NULL, &start, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(start == NULL);
+
+  CHECK(waxvm_program_open_file(guest("cat_stdin_musl"), &program, &error) == WAXVM_OK);
+  const waxvm_status code = waxvm_snapshot_open_start(host, program, NULL, &start, &error);
+  if (code == WAXVM_UNIMPLEMENTED) {
+    printf("no runs from a snapshot here: %s\n", error.message);
+    waxvm_program_close(program);
+    return;
+  }
+  CHECK(code == WAXVM_OK);
+  waxvm_snapshot* none = NULL;
+  options.input = "early";
+  options.input_bytes = 5;
+  CHECK(waxvm_snapshot_open_start(host, program, &options, &none, &error) ==
+            WAXVM_INVALID_ARGUMENT &&
+        contains("input"));
+  CHECK(waxvm_pool_open(start, NULL, &pool, &error) == WAXVM_OK);
+  options.input = "one";
+  options.input_bytes = 3;
+  expect_run(pool, &options, "one");
+  expect_run(pool, NULL, "");
+  options.input = "three";
+  options.input_bytes = 5;
+  expect_run(pool, &options, "three");
+  options.memory_bytes = 1u << 20;
+  CHECK(waxvm_pool_run(pool, &options, &result, &error) == WAXVM_INVALID_ARGUMENT);
+  CHECK(result == NULL && contains("memory_bytes"));
+  waxvm_pool_close(pool);
+
+  CHECK(waxvm_snapshot_clone(start, &clone, &error) == WAXVM_OK);
+  options.memory_bytes = 0;
+  CHECK(waxvm_session_run(clone, &options, &result, &error) == WAXVM_OK);
+  CHECK(strcmp(waxvm_result_output(result, NULL), "three") == 0);
+  CHECK(strstr(waxvm_result_report_json(result), "\"microvm\"") != NULL);
+  waxvm_result_close(result);
+  waxvm_session_close(clone);
+  waxvm_snapshot_close(start);
+  waxvm_program_close(program);
+
+  CHECK(waxvm_program_open_file(guest("spin_musl"), &program, &error) == WAXVM_OK);
+  CHECK(waxvm_snapshot_open_start(host, program, NULL, &start, &error) == WAXVM_OK);
+  CHECK(waxvm_snapshot_clone(start, &clone, &error) == WAXVM_OK);
+  options = (waxvm_run_options)WAXVM_RUN_OPTIONS_INIT;
+  options.wall_time_ns = 30u * 1000u * 1000u;
+  CHECK(waxvm_session_run(clone, &options, &result, &error) == WAXVM_OK);
+  CHECK(waxvm_result_outcome(result) == WAXVM_OUTCOME_LIMIT);
+  waxvm_result_close(result);
+  CHECK(waxvm_session_health(clone, &error) != WAXVM_OK);
+  waxvm_session_close(clone);
+  waxvm_snapshot_close(start);
+  waxvm_program_close(program);
+}
+
+/* Fuel is counted or refused, never ignored. */
+static void test_fuel(waxvm_supervisor* host) {
+  waxvm_result* result = NULL;
+  waxvm_run_options options = WAXVM_RUN_OPTIONS_INIT;
+  options.fuel = 1000000;
+  options.wall_time_ns = 10ull * 1000u * 1000u * 1000u;
+  const waxvm_status code = waxvm_run_file(host, guest("spin_musl"), &options, &result, &error);
+  if (code == WAXVM_OK) {
+    CHECK(strcmp(waxvm_result_limit(result), "fuel") == 0);
+  } else {
+    printf("no fuel here: %s\n", error.message);
+    CHECK(code == WAXVM_INVALID_ARGUMENT || code == WAXVM_UNIMPLEMENTED ||
+          code == WAXVM_UNAVAILABLE);
+    CHECK(result == NULL && contains("fuel"));
+  }
+  waxvm_result_close(result);
+}
+
 /* The supervisor ends what began under it, and what is left can be closed after it. */
 static void test_stopped_supervisor(waxvm_provider provider) {
   waxvm_supervisor* host = NULL;
@@ -450,6 +542,8 @@ int main(int argc, char** argv) {
   test_stops(host);
   test_never_ready(host);
   test_snapshots(host);
+  test_runs(host);
+  test_fuel(host);
   waxvm_supervisor_close(host);
   test_stopped_supervisor(provider);
   printf("%d failures\n", failures);
