@@ -10,11 +10,13 @@ install(DIRECTORY include/waxvm DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MA
 install(DIRECTORY bindings/c/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS waxvm waxvm_c waxvm_guest EXPORT waxvmTargets)
 install(EXPORT waxvmTargets NAMESPACE waxvm:: DESTINATION ${config_dir})
-if(TARGET waxvm_dht)
-  # Outside of the exported targets, so that nobody else has to find libtorrent: its users link it
-  # themselves.
-  install(TARGETS waxvm_dht)
-endif()
+foreach(optional IN ITEMS waxvm_dht waxvm_nats)
+  if(TARGET ${optional})
+    # Outside of the exported targets, so that nobody else has to find libtorrent or libnats: its
+    # users link it themselves.
+    install(TARGETS ${optional})
+  endif()
+endforeach()
 if(WAXVM_BUILD_EXAMPLES)
   install(TARGETS waxvm_command)
 endif()

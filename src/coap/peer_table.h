@@ -87,6 +87,14 @@ class PeerTable {
   std::uint32_t Victim();
 
   std::uint64_t HashOf(const SocketAddress& address) const;
+  // To have memory fetched; see MessageLayer::Prefetch.
+  void PrefetchHead(std::uint64_t hash) const { __builtin_prefetch(&heads_[hash & mask_]); }
+  std::uint32_t FirstOf(std::uint64_t hash) const { return heads_[hash & mask_]; }
+  void PrefetchPeer(std::uint32_t index) const {
+    const auto* const first = reinterpret_cast<const std::byte*>(&slab_[index]);
+    __builtin_prefetch(first, 1);
+    __builtin_prefetch(first + 64, 1);
+  }
   std::size_t used() const { return slab_.used(); }
   std::size_t capacity() const { return slab_.capacity(); }
   std::size_t memory_bytes() const;

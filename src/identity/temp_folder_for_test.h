@@ -13,7 +13,8 @@ namespace waxvm::identity {
 /// A folder of its own, removed with all that is in it.
 class TempFolder {
  public:
-  TempFolder() : path_((std::filesystem::temp_directory_path() / "waxvm-XXXXXX").string()) {
+  explicit TempFolder(const std::filesystem::path& in = std::filesystem::temp_directory_path())
+      : path_((in / "waxvm-XXXXXX").string()) {
     if (mkdtemp(path_.data()) == nullptr) throw std::runtime_error("no temporary folder");
   }
   TempFolder(const TempFolder&) = delete;

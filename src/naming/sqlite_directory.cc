@@ -9,17 +9,17 @@
 #include "src/naming/advert_codec.h"
 #include "src/naming/author_book.h"
 #include "src/naming/slot_rules.h"
-#include "src/naming/sqlite.h"
+#include "src/sqlite/sqlite.h"
 #include "waxvm/directory.h"
 
 namespace waxvm {
 namespace {
 
-using naming::Connection;
 using naming::Held;
-using naming::Resetting;
-using naming::Statement;
 using naming::Verdict;
+using sqlite::Connection;
+using sqlite::Resetting;
+using sqlite::Statement;
 
 // "wxdr".
 constexpr std::int32_t kApplicationId = 0x77786472;

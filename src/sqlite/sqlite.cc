@@ -1,23 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "src/naming/sqlite.h"
+#include "src/sqlite/sqlite.h"
 
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "src/base/status.h"
 #include "src/base/unique_fd.h"
 
-namespace waxvm::naming {
+namespace waxvm::sqlite {
 namespace {
 
 constexpr int kBusyMilliseconds = 10'000;
 
+/// What the last write of a file failed with; 0 where that is not known.
+int LastErrno(sqlite3_file* file) {
+  int error = 0;
+  if (file == nullptr || file->pMethods == nullptr ||
+      file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error) != SQLITE_OK)
+    return 0;
+  return error;
+}
+
+/// A quota, or a limit of a file's size, is an error like any other to SQLite: the errno of it, or
+/// 0. Statements do not leave it where sqlite3_system_errno looks.
+int FullErrno(sqlite3* connection, int code) {
+  if (code != SQLITE_IOERR_WRITE || connection == nullptr) return 0;
+  for (const int which : {SQLITE_FCNTL_JOURNAL_POINTER, SQLITE_FCNTL_FILE_POINTER}) {
+    sqlite3_file* file = nullptr;
+    if (sqlite3_file_control(connection, "main", which, &file) != SQLITE_OK) continue;
+    const int error = LastErrno(file);
+    if (error == ENOSPC || error == EFBIG || error == EDQUOT) return error;
+  }
+  return 0;
+}
+
 absl::Status ToStatus(sqlite3* connection, int code) {
   const std::string text = absl::StrFormat(
       "SQLite: %s", connection == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(connection));
+  if (const int error = FullErrno(connection, code); error != 0)
+    return absl::ResourceExhaustedError(std::string(ErrnoStatus(error, text).message()));
   switch (code & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
@@ -41,6 +67,17 @@ absl::Status ToStatus(sqlite3* connection, int code) {
   }
 }
 
+/// A lock of its own file: closing any descriptor of the database's would release SQLite's locks.
+absl::StatusOr<UniqueFd> LockBeside(const std::string& path) {
+  const std::string beside = path + ".lock";
+  UniqueFd file(open(beside.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file) return ErrnoStatus(errno, beside);
+  if (flock(file.get(), LOCK_EX | LOCK_NB) == 0) return file;
+  if (errno != EWOULDBLOCK) return ErrnoStatus(errno, beside);
+  return Unavailable("%s is in use: another process, or another part of this one, has it open",
+                     path);
+}
+
 }  // namespace
 
 void Statement::Finalize::operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
@@ -55,6 +92,11 @@ Statement& Statement::Bind(int at, std::string_view bytes) {
 
 Statement& Statement::Bind(int at, std::int64_t number) {
   sqlite3_bind_int64(statement_.get(), at, number);
+  return *this;
+}
+
+Statement& Statement::BindNull(int at) {
+  sqlite3_bind_null(statement_.get(), at);
   return *this;
 }
 
@@ -89,6 +131,10 @@ bool Statement::IsNull(int column) const {
 
 absl::StatusOr<Connection> Connection::Open(const std::string& path,
                                             const ConnectionOptions& options) {
+  UniqueFd lock;
+  if (options.exclusive) {
+    WAXVM_ASSIGN_OR_RETURN(lock, LockBeside(path));
+  }
   {
     // SQLite gives the files beside it the mode that this one has.
     const UniqueFd file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
@@ -103,6 +149,7 @@ absl::StatusOr<Connection> Connection::Open(const std::string& path,
       SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_EXRESCODE,
       nullptr);
   Connection connection(opened);
+  connection.lock_ = std::move(lock);
   if (code != SQLITE_OK) return Annotate(ToStatus(opened, code), path);
   const absl::Status status = connection.SetUp(options);
   if (!status.ok()) return Annotate(status, path);
@@ -117,6 +164,8 @@ absl::Status Connection::SetUp(const ConnectionOptions& options) {
   sqlite3_db_config(connection, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
   sqlite3_limit(connection, SQLITE_LIMIT_LENGTH, 1 << 20);
   WAXVM_RETURN_IF_ERROR(Execute("PRAGMA cell_size_check=ON; PRAGMA cache_size=-16384"));
+  // A file that only one has open needs no index of its log in shared memory.
+  if (options.exclusive) WAXVM_RETURN_IF_ERROR(Execute("PRAGMA locking_mode=EXCLUSIVE"));
   // Before anything is written: a file of somebody else stays as it is.
   WAXVM_RETURN_IF_ERROR(Inspect(options).status());
   {
@@ -168,4 +217,4 @@ absl::Status Connection::Execute(const std::string& sql) {
 
 int Connection::changes() const { return sqlite3_changes(connection_.get()); }
 
-}  // namespace waxvm::naming
+}  // namespace waxvm::sqlite
