@@ -42,7 +42,8 @@ class ExchangeLoad {
 
 using NewLoad = std::function<absl::StatusOr<std::unique_ptr<ExchangeLoad>>(std::size_t in_flight)>;
 
-/// An iteration is one exchange. Takes the real time; the name has no suffix.
+/// An iteration is one exchange. Takes the real time; the name has no suffix. The counters
+/// `asking_cpu_us` and `answering_cpu_us` are what either side used of its CPU for one.
 void MeasureExchanges(benchmark::State& state, const NewLoad& make, std::size_t in_flight);
 
 absl::StatusOr<std::unique_ptr<ExchangeLoad>> NewRawLoad(std::size_t in_flight);

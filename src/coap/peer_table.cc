@@ -21,8 +21,8 @@ bool IsSame(const SocketAddress& a, const SocketAddress& b) {
 
 }  // namespace
 
-std::unique_ptr<std::uint32_t[]> MakeHeads(std::size_t size) {
-  std::unique_ptr<std::uint32_t[]> heads(new (std::nothrow) std::uint32_t[size]);
+Heads MakeHeads(std::size_t size) {
+  Heads heads(static_cast<std::uint32_t*>(AllocateTable(size * sizeof(std::uint32_t))));
   if (heads != nullptr) std::fill_n(heads.get(), size, kNil);
   return heads;
 }

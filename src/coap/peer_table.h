@@ -17,6 +17,9 @@ namespace waxvm::coap {
 /// Time in steps of 2^26 ns (67 ms) since the layer's first call, from 1 on; 0 is never.
 using Stamp = std::uint32_t;
 
+/// The heads of hash buckets.
+using Heads = std::unique_ptr<std::uint32_t[], FreeTable>;
+
 /// How much a peer's state is worth. A flood of new addresses moves only strangers out; addresses
 /// that come again move only their like out.
 enum class Standing : std::uint8_t {
@@ -122,12 +125,12 @@ class PeerTable {
   SipKey key_;
   Slab<Peer> slab_;
   std::size_t mask_;
-  std::unique_ptr<std::uint32_t[]> heads_;
+  Heads heads_;
   std::array<List, 3> lists_;
 };
 
 /// `size` list heads, all empty; null where there is not so much memory.
-std::unique_ptr<std::uint32_t[]> MakeHeads(std::size_t size);
+Heads MakeHeads(std::size_t size);
 
 }  // namespace waxvm::coap
 

@@ -85,7 +85,9 @@ class SeenTable {
     __builtin_prefetch(&slab_[known.first_remembered], 1);
     __builtin_prefetch(&slab_[known.last_remembered], 1);
   }
-  void PrefetchOldest(std::uint32_t peer) const {
+  void PrefetchNext(std::uint32_t peer, std::uint16_t id) const {
+    const std::uint32_t same = HeadOf(peer, id);
+    if (same != kNil) __builtin_prefetch(&slab_[same], 1);
     const std::uint32_t oldest = peers_[peer].first_remembered;
     if (oldest != kNil) __builtin_prefetch(&HeadOf(peer, slab_[oldest].id), 1);
   }
@@ -115,7 +117,7 @@ class SeenTable {
   const std::size_t blocks_per_peer_;
   const std::uint64_t key_;
   const int shift_;
-  std::unique_ptr<std::uint32_t[]> heads_;
+  Heads heads_;
   std::uint32_t hand_ = 0;  ///< where the next search for a victim begins
   Counts counts_;
 };
