@@ -64,9 +64,13 @@ absl::StatusOr<RequestId> Client::Request(const Turn& turn, const SocketAddress&
   pending.request.append(2, '\0');
   pending.request.append(ToText(encoded));
   const bool cut = message.payload().size() > std::size_t{16} << options_.block_exponent;
-  pending.whole = false;
-  if ((message.options().Has(OptionNumber::kBlock1) || message.options().Has(OptionNumber::kBlock2)))
-    pending.whole = true;
+  pending.whole = pending.silent = false;
+  for (const OptionView& option : message.options()) {
+    pending.whole = pending.whole || option.number == OptionNumber::kBlock1 ||
+                    option.number == OptionNumber::kBlock2;
+    if (option.number == OptionNumber::kNoResponse)
+      pending.silent = (option.AsUint().value_or(0) & kNoResponseAtAll) == kNoResponseAtAll;
+  }
   if (!cut || pending.whole) {
     if (!message.payload().empty()) pending.request.append(1, '\xff').append(message.payload());
   } else {
@@ -128,13 +132,8 @@ absl::Status Client::Submit(const Turn& turn, std::uint32_t index, Code code, By
                             bool observe) {
   Pending& pending = pending_[index];
   const bool multicast = pending.peer.is_multicast();
-  std::optional<std::uint32_t> no_response;
-  if (pending.transfer == nullptr) {
-    const MessageView view = MessageView::Parse(ToBytes(pending.request));
-    if (view.Has(OptionNumber::kNoResponse)) no_response = view.options().no_response();
-  }
-  const bool silent =
-      no_response && (*no_response & kNoResponseAtAll) == kNoResponseAtAll;
+  // Of a long body, each block is answered.
+  const bool silent = pending.silent && pending.transfer == nullptr;
   if (pending.options.local.address != Address())
     out_.SetRoute(pending.peer, pending.options.local);
   const bool confirmable = pending.options.confirmable && !multicast;

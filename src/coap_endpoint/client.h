@@ -68,7 +68,8 @@ class Client final : public LocalSource {
     RequestOptions options;
     std::uint32_t generation = 0;
     bool used = false;
-    bool whole = false;  ///< the caller asks for blocks itself
+    bool whole = false;   ///< the caller asks for blocks itself
+    bool silent = false;  ///< no response is wanted
     OutgoingId sent{};
     std::unique_ptr<Transfer> transfer;
   };
