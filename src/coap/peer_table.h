@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "absl/base/attributes.h"
 #include "src/coap/siphash.h"
 #include "src/coap/slab.h"
 #include "waxvm/socket_address.h"
@@ -91,9 +92,11 @@ class PeerTable {
 
   std::uint64_t HashOf(const SocketAddress& address) const;
   // To have memory fetched; see MessageLayer::Prefetch.
-  void PrefetchHead(std::uint64_t hash) const { __builtin_prefetch(&heads_[hash & mask_]); }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE void PrefetchHead(std::uint64_t hash) const {
+    __builtin_prefetch(&heads_[hash & mask_]);
+  }
   std::uint32_t FirstOf(std::uint64_t hash) const { return heads_[hash & mask_]; }
-  void PrefetchPeer(std::uint32_t index) const {
+  ABSL_ATTRIBUTE_ALWAYS_INLINE void PrefetchPeer(std::uint32_t index) const {
     const auto* const first = reinterpret_cast<const std::byte*>(&slab_[index]);
     __builtin_prefetch(first, 1);
     __builtin_prefetch(first + 64, 1);
