@@ -90,6 +90,7 @@ class SeenTable {
   ABSL_ATTRIBUTE_ALWAYS_INLINE void PrefetchNext(std::uint32_t peer, std::uint16_t id) const {
     const std::uint32_t same = HeadOf(peer, id);
     if (same != kNil) __builtin_prefetch(&slab_[same], 1);
+    // Where the peer has its share, its oldest makes room.
     const std::uint32_t oldest = peers_[peer].first_remembered;
     if (oldest != kNil) __builtin_prefetch(&HeadOf(peer, slab_[oldest].id), 1);
   }
