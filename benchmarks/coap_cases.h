@@ -18,8 +18,8 @@
 
 namespace waxvm {
 
-/// Pairs of addresses: the client of number i asks the server of number i, each for the other a peer
-/// of its own. All of 127.0.0.0/8 is this host, so that one socket has every one of them.
+/// Pairs of addresses: the client of number i asks the server of number i, each for the other a
+/// peer of its own. All of 127.0.0.0/8 is this host, so that one socket has every one of them.
 inline constexpr std::size_t kPairs = 4096;
 inline constexpr std::size_t kPayloadBytes = 16;
 

@@ -85,8 +85,7 @@ void MessageLayer::Receive(const Turn& turn, const Datagram& datagram) {
   rep_->Receive(turn, datagram);
 }
 
-void MessageLayer::Prefetch(std::size_t count,
-                            absl::FunctionRef<Datagram(std::size_t)> at) const {
+void MessageLayer::Prefetch(std::size_t count, absl::FunctionRef<Datagram(std::size_t)> at) const {
   constexpr std::size_t kMost = 64;
   std::array<std::uint64_t, kMost> hashes;
   std::array<std::uint32_t, kMost> found;

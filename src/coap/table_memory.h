@@ -16,8 +16,8 @@ struct FreeTable {
 };
 
 /// Uninitialised; null where there is not so much. A large table is put into huge pages, where the
-/// host has some left: at thousands of peers, half of the time that a look takes is spent on finding
-/// the page. What is never touched costs address space alone, by the page.
+/// host has some left: at thousands of peers, half of the time that a look takes is spent on
+/// finding the page. What is never touched costs address space alone, by the page.
 inline void* AllocateTable(std::size_t bytes) {
   constexpr std::size_t kLine = 64;
   constexpr std::size_t kHugePage = std::size_t{2} << 20;

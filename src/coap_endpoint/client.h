@@ -54,7 +54,7 @@ class Client final : public LocalSource {
     std::optional<BlockUpload> upload;
     std::string request_tag;
     std::optional<BlockDownload> download;
-    std::optional<Message> head;  ///< of the response whose blocks are being fetched
+    std::optional<Message> head;              ///< of the response whose blocks are being fetched
     std::optional<OutgoingId> block_request;  ///< beside an observation that goes on
     std::string echo;
     int echoes = 0;
