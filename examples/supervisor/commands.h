@@ -32,8 +32,8 @@ int DnsCommand(std::span<const std::string_view> arguments);
 int ProvidersCommand(std::span<const std::string_view> arguments);
 
 /// `waxvm key …`, `waxvm cga …`, `waxvm advert …`, `waxvm name …`, `waxvm mailbox …`: each has
-/// verbs, and help of its own. Exit code kExitRefused: what was to be verified does not hold, or the
-/// store refused it.
+/// verbs, and help of its own. Exit code kExitRefused: what was to be verified does not hold, or
+/// the store refused it.
 int KeyCommand(std::span<const std::string_view> arguments);
 int CgaCommand(std::span<const std::string_view> arguments);
 int AdvertCommand(std::span<const std::string_view> arguments);

@@ -81,7 +81,7 @@ absl::StatusOr<bool> Endpoint::Core::TakeTurn() {
   more_ = came.size() >= options_.batch;
   const Turn turn = {Now(), out_, *this};
   out_.AllowSending(true);
-  ++depth_;
+  turn_ = &turn;
   Receive(turn, came);
   if (NextDeadlineLocked() <= turn.now) {
     layer_->Expire(turn);
@@ -89,7 +89,7 @@ absl::StatusOr<bool> Endpoint::Core::TakeTurn() {
     client_.Expire(turn);
   }
   TakeErrors(turn);
-  --depth_;
+  turn_ = nullptr;
   out_.AllowSending(false);
   const bool some = !came.empty() || !out_.empty();
   if (!out_.empty()) WAXVM_RETURN_IF_ERROR(out_.Flush());
@@ -129,11 +129,13 @@ void Endpoint::Core::TakeErrors(const Turn& turn) {
 }
 
 void Endpoint::Core::Take(absl::FunctionRef<void(const Turn&)> what) {
-  ++depth_;
-  what({Now(), out_, *this});
-  --depth_;
+  if (turn_ != nullptr) return what(*turn_);
+  const Turn turn = {Now(), out_, *this};
+  turn_ = &turn;
+  what(turn);
+  turn_ = nullptr;
   // A timer may be due earlier than before, too.
-  if (depth_ == 0 && waiting_.exchange(false)) socket_->Wake();
+  if (waiting_.exchange(false)) socket_->Wake();
 }
 
 Endpoint::TimePoint Endpoint::Core::NextDeadlineLocked() const {
@@ -147,7 +149,7 @@ Endpoint::TimePoint Endpoint::Core::NextDeadline() {
 
 bool Endpoint::Core::InHandler() {
   const std::unique_lock<std::recursive_mutex> lock(gate_->mutex, std::try_to_lock);
-  return lock && depth_ > 0;
+  return lock && turn_ != nullptr;
 }
 
 absl::Status Endpoint::Core::Start() {
