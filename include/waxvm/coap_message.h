@@ -69,9 +69,8 @@ class MessageView {
   bool is_response() const { return IsResponse(code_); }
   bool is_empty() const { return code_ == Code::kEmpty; }
 
-  /// Whether the option is there; at once for numbers below 64.
-  bool Has(OptionNumber number) const;
-  /// As OptionsView::Find; at once where a number below 64 is not there.
+  /// As OptionsView's; at once where a number below 64 is not there.
+  bool Has(OptionNumber number) const { return Find(number).has_value(); }
   std::optional<OptionView> Find(OptionNumber number) const;
   /// One bit for each option number below 64 that is there.
   std::uint64_t present() const { return present_; }

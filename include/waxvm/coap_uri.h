@@ -32,11 +32,11 @@ struct Uri {
   static constexpr std::size_t kMaxBytes = 8192;
 
   Scheme scheme = Scheme::kCoap;
-  std::string host;
+  std::string host = {};
   bool host_is_address = false;
   std::uint16_t port = 5683;
-  std::vector<std::string> path;   ///< one Uri-Path each; none for "/"
-  std::vector<std::string> query;  ///< one Uri-Query each
+  std::vector<std::string> path = {};   ///< one Uri-Path each; none for "/"
+  std::vector<std::string> query = {};  ///< one Uri-Query each
 
   /// Refused are a fragment, user information, a zone, "." and ".." above the root, and what no
   /// option can hold. Dot segments are resolved, percent-encoded ones as well.

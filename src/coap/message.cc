@@ -66,22 +66,17 @@ MessageView MessageView::Parse(Bytes datagram, const ParseLimits& limits) {
     else
       view.high_critical_ |= (number & 1) != 0;
   }
-  view.options_ = Bytes(options, at);
-  if (at != end) {
+  const std::byte* const marker = at;
+  if (marker != end) {
     // A marker that nothing follows. Spec: RFC 7252 section 3.
-    if (++at == end) return view;
-    view.payload_ = Bytes(at, end);
+    if (marker + 1 == end) return view;
+    view.payload_ = Bytes(marker + 1, end);
   }
+  view.options_ = Bytes(options, marker);
   view.fault_ = token_bytes > std::max<std::size_t>(limits.max_token_bytes, 8)
                     ? WireFault::kTokenTooLong
                     : WireFault::kNone;
   return view;
-}
-
-bool MessageView::Has(OptionNumber number) const {
-  if (static_cast<unsigned>(number) < 64)
-    return (present_ >> static_cast<unsigned>(number) & 1) != 0;
-  return Find(number).has_value();
 }
 
 std::optional<OptionView> MessageView::Find(OptionNumber number) const {

@@ -117,14 +117,15 @@ class LayerHandler {
 struct RequestSpec {
   Code code = Code::kGet;
   bool confirmable = true;
-  Bytes body;
+  Bytes body = {};
   /// Handed back with every event.
   std::uint64_t cookie = 0;
   /// Stay registered after a 2.xx response with an Observe option, until Cancel, a response without
   /// one, or a failure. Spec: RFC 7641.
   bool observe = false;
-  /// No response is expected: the request ends when sent or acknowledged. A non-confirmable one
-  /// reports nothing, has an id of 0 and does not count against nstart. Spec: RFC 7967.
+  /// No response is expected: the request ends when acknowledged, in OnMessageEnded. A
+  /// non-confirmable one ends when sent, reports nothing, has an id of 0 and does not count against
+  /// nstart. Spec: RFC 7967.
   bool no_response = false;
   /// 0: as in the parameters. A multicast request collects responses this long.
   std::chrono::milliseconds timeout{0};
@@ -132,7 +133,7 @@ struct RequestSpec {
 
 struct ResponseSpec {
   Code code = Code::kContent;
-  Bytes body;
+  Bytes body = {};
   /// Of a separate response; a piggybacked one is an acknowledgement, and one to a non-confirmable
   /// request is non-confirmable.
   bool confirmable = true;
@@ -142,8 +143,8 @@ struct ResponseSpec {
 struct SendSpec {
   Code code = Code::kContent;
   bool confirmable = false;
-  Bytes token;
-  Bytes body;
+  Bytes token = {};
+  Bytes body = {};
   std::uint64_t cookie = 0;
   /// Call OnMessageEnded. Without it a non-confirmable message takes no slot.
   bool report = true;

@@ -85,6 +85,7 @@ TEST(MessageView, NamesWhatIsWrong) {
       {"41 01 00 01", WireFault::kFormat},                     // token cut off
       {"49 01 00 01 010203040506070809", WireFault::kFormat},  // reserved token length
       {"4f 01 00 01 0102030405060708090a0b0c0d0e0f", WireFault::kFormat},
+      {"40 01 00 01 b1 61 ff", WireFault::kFormat},
       {"40 01 00 01 ff", WireFault::kFormat},        // marker without payload
       {"40 01 00 01 b5 61 62", WireFault::kFormat},  // option cut off
       {"40 01 00 01 f0", WireFault::kFormat},        // delta 15

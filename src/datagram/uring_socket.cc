@@ -94,7 +94,6 @@ class UringSocket final : public DatagramSocket {
   }
 
   absl::Status Wait(TimePoint deadline, bool or_writable) override {
-    Recycle();
     WAXVM_RETURN_IF_ERROR(Arm());
     if (next_ != came_.size() || io_uring_cq_ready(&ring_) != 0) {
       TakeCompletions();

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// The half of an endpoint that is asked.
+#ifndef WAXVM_SRC_COAP_ENDPOINT_SERVER_H_
+#define WAXVM_SRC_COAP_ENDPOINT_SERVER_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "src/coap/block_assembler.h"
+#include "src/coap/message_layer.h"
+#include "src/coap_endpoint/body_store.h"
+#include "src/coap_endpoint/observers.h"
+#include "src/coap_endpoint/rate_limiter.h"
+#include "src/coap_endpoint/resource_table.h"
+#include "waxvm/coap_endpoint.h"
+#include "waxvm/coap_resource.h"
+
+namespace waxvm::coap {
+
+class Server;
+
+/// What lets others than the endpoint's own calls in: one at a time, and nobody once it is gone.
+struct Gate {
+  class Owner {
+   public:
+    virtual ~Owner() = default;
+    /// Called with the mutex held.
+    virtual void Take(absl::FunctionRef<void(const Turn&)> what) = 0;
+  };
+  std::recursive_mutex mutex;
+  Owner* owner = nullptr;
+  /// Threads that want the mutex: who runs the endpoint lets them go first.
+  std::atomic<int> waiting = 0;
+
+  std::unique_lock<std::recursive_mutex> Lock() {
+    waiting.fetch_add(1, std::memory_order_relaxed);
+    std::unique_lock<std::recursive_mutex> lock(mutex);
+    waiting.fetch_sub(1, std::memory_order_relaxed);
+    return lock;
+  }
+};
+
+/// One request that is being answered, or one observer that is being told.
+class AnswerContext {
+ public:
+  AnswerContext(Server& by, const Turn& when, const MessageView& request)
+      : server(by), turn(when), message(&request) {}
+
+  Server& server;
+  const Turn& turn;
+  const MessageView* message;
+  SocketAddress peer;
+  SocketAddress local;
+  ExchangeId exchange{};
+  std::optional<Block> block1 = std::nullopt;  ///< what the response says of the request's body
+  std::uint64_t observer = 0;                  ///< its cookie; 0: none
+  bool notification = false;
+  bool multicast = false;
+  bool answered = false;
+};
+
+/// What of it is kept while a handler takes its time.
+class DeferredState {
+ public:
+  DeferredState(std::shared_ptr<Gate> to, const AnswerContext& context);
+  ~DeferredState();
+  DeferredState(const DeferredState&) = delete;
+  DeferredState& operator=(const DeferredState&) = delete;
+
+  void Send(const Message& response);
+
+ private:
+  friend class Server;
+  std::shared_ptr<Gate> gate_;
+  Server* server_;
+  std::string request_;  ///< as a message
+  SocketAddress peer_;
+  SocketAddress local_;
+  ExchangeId exchange_{};
+  std::optional<Block> block1_;
+  std::uint64_t observer_ = 0;
+  bool notification_ = false;
+  bool multicast_ = false;
+  bool sent_ = false;
+};
+
+/// Thread safety: none; used under the endpoint's lock.
+class Server {
+ public:
+  Server(MessageLayer& layer, OutgoingBatch& out, const EndpointOptions& options,
+         std::shared_ptr<Gate> gate);
+
+  void OnRequest(const Turn& turn, const IncomingRequest& incoming, const SocketAddress& local);
+  void OnMessageEnded(const Turn& turn, std::uint64_t cookie, std::optional<Failure> failure);
+  std::chrono::steady_clock::time_point NextDeadline() const;
+  void Expire(const Turn& turn);
+
+  absl::Status Serve(Resource resource);
+  absl::Status Remove(const Turn& turn, std::string_view path);
+  void ServeProxied(ResourceHandler handler) { proxy_ = std::move(handler); }
+  std::size_t Notify(const Turn& turn, std::string_view path, const Message* message);
+
+  void Send(AnswerContext& context, Code code, Bytes payload, std::optional<ContentFormat> format);
+  void Send(AnswerContext& context, const Message& response);
+  void Ignore(AnswerContext& context);
+  DeferredResponder Defer(AnswerContext& context);
+  void SendDeferred(const Turn& turn, DeferredState& state, const Message& response);
+
+  void AddStats(EndpointStats& stats) const;
+
+ private:
+  /// What stands in the way of a request before anybody is asked. True: it was answered.
+  bool Refuse(AnswerContext& context, const IncomingRequest& incoming);
+  bool RefuseStranger(AnswerContext& context, const IncomingRequest& incoming, bool observer);
+  /// Answers from a body that is kept, where the request is for a later block of one.
+  bool Continue(AnswerContext& context);
+  void Dispatch(AnswerContext& context, const IncomingRequest& incoming, Bytes payload);
+  void DispatchProxied(AnswerContext& context, const IncomingRequest& incoming, Bytes payload);
+  void Discover(AnswerContext& context);
+  bool Fits(AnswerContext& context, const Resource& resource, Bytes payload);
+  void Call(AnswerContext& context, ResourceHandler& handler, const ServedRequest& request);
+
+  void NotifyOne(const Turn& turn, std::uint32_t observer, const Message* message);
+  /// Tells it what changed as soon as it can be told again.
+  void NotifyLater(std::uint32_t observer, const Message* message);
+  void Register(AnswerContext& context, const std::shared_ptr<Served>& served);
+  void RemoveObserver(const Turn& turn, std::uint32_t observer);
+  void Retry(const Turn& turn);
+
+  /// The ways of an answer: plainly, with options that the endpoint adds, in blocks.
+  void SendComposed(AnswerContext& context, Message response);
+  void SendWhole(AnswerContext& context, const Message& response);
+  void SendBlock(AnswerContext& context, Message head, std::shared_ptr<const std::string> body,
+                 bool kept);
+  void Submit(AnswerContext& context, Code code, Bytes body);
+  void SubmitNotification(AnswerContext& context, Code code, Bytes body);
+  /// Whether the endpoint has options to add, or a body to cut.
+  bool IsPlain(const AnswerContext& context, Bytes payload) const;
+  std::string KeyOf(const AnswerContext& context) const;
+
+  MessageLayer& layer_;
+  OutgoingBatch& out_;
+  const EndpointOptions& options_;
+  const std::shared_ptr<Gate> gate_;
+  ResourceTable resources_;
+  ResourceHandler proxy_;
+  ObserverRegistry observers_;
+  BlockAssembler assembler_;
+  BodyStore bodies_;
+  RateLimiter limiter_;
+  std::vector<std::byte> scratch_;
+  std::vector<std::uint64_t> retries_;  ///< observers whose notification found no room
+  std::chrono::steady_clock::time_point retry_at_{};
+  int notifying_ = 0;
+  std::uint64_t handled_ = 0;
+  std::uint64_t rate_limited_ = 0;
+  std::uint64_t challenged_ = 0;
+  std::uint64_t notifications_ = 0;
+  std::uint64_t observers_refused_ = 0;
+};
+
+}  // namespace waxvm::coap
+
+#endif  // WAXVM_SRC_COAP_ENDPOINT_SERVER_H_
