@@ -136,6 +136,10 @@ class InsideClient {
   virtual void Cancel(std::uint64_t id) = 0;
 };
 
+class Endpoint;
+/// The endpoint must outlive it, and has to be run by somebody else than the gateway.
+std::unique_ptr<InsideClient> NewInsideClient(Endpoint& endpoint);
+
 /// "rpk:" and the SHA-256 of a public key in PEM, as a rule names it. Errors: kInvalidArgument.
 absl::StatusOr<std::string> RawKeyIdentity(std::string_view pem);
 

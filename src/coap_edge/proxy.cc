@@ -278,7 +278,7 @@ Message Proxy::PartOf(const Asked& asked, const std::shared_ptr<const Message>& 
   const std::size_t options = part.options().encoded().size() + kOverhead;
   const std::size_t one_block = std::size_t{16} << Block::kMaxExponent;
   const bool fits = part.payload().size() + options <= room &&
-                    (!session->is_datagram() || part.payload().size() <= one_block);
+                    (session == nullptr || !session->is_datagram() || part.payload().size() <= one_block);
   if (fits && !asked.block2) return part;
   std::uint8_t exponent = Block::kMaxExponent;
   while (exponent > 0 && (std::size_t{16} << exponent) + options > room) --exponent;
