@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -76,9 +77,12 @@ class Nonsense {
     static constexpr std::uint32_t kNumbers[] = {1,  3,  4,  5,  6,  7,  8,  9,  11, 12, 14,  15,
                                                  16, 17, 19, 20, 23, 27, 28, 31, 35, 39, 60,  252,
                                                  258, 292, 2048, 2049, 65535, 0};
-    std::vector<std::uint32_t> numbers(Below(8));
-    for (std::uint32_t& number : numbers) number = kNumbers[Below(std::size(kNumbers))];
-    if (Below(4) != 0) numbers.push_back(11);
+    static constexpr std::uint32_t kUsual[] = {4, 6, 11, 11, 12, 15, 16, 17, 23, 27, 60, 258};
+    std::vector<std::uint32_t> numbers(Below(5));
+    for (std::uint32_t& number : numbers)
+      number = Below(8) == 0 ? kNumbers[Below(std::size(kNumbers))]
+                             : kUsual[Below(std::size(kUsual))];
+    if (Below(8) != 0) numbers.push_back(11);
     if (Below(8) != 0) std::sort(numbers.begin(), numbers.end());
     std::string text;
     std::uint32_t before = 0;
@@ -148,7 +152,7 @@ class Nonsense {
                                             "coap://[v1.x]/", "c", "coap://%/"};
     switch (number) {
       case 11:
-        return Below(3) == 0 ? Bytes(Below(20)) : Below(2) == 0 ? "m" : ".well-known";
+        return Below(6) == 0 ? Bytes(Below(20)) : Below(8) != 0 ? "m" : ".well-known";
       case 35:
         return kUris[Below(std::size(kUris))];
       case 39:
@@ -156,12 +160,20 @@ class Nonsense {
       case 3:
         return Below(2) == 0 ? "s" : Bytes(Below(300));
       case 6:
+        return Below(3) == 0 ? "" : Bytes(Below(4));
       case 16:
+      case 258:
+        return Bytes(Below(20) == 0 ? Below(4) : 1);
+      case 5:
+        return Below(20) == 0 ? "x" : "";
+      case 12:
+      case 17:
+        return Bytes(Below(20) == 0 ? Below(9) : Below(3));
       case 23:
       case 27:
-        return Bytes(Below(4));
+        return Below(2) == 0 ? std::string(1, static_cast<char>(Below(64))) : Bytes(Below(4));
       default:
-        return Bytes(Below(10) == 0 ? Below(400) : Below(10));
+        return Bytes(Below(20) == 0 ? Below(400) : 1 + Below(4));
     }
   }
   static void Extend(std::uint32_t value, int& nibble, std::string& bytes) {
@@ -216,8 +228,12 @@ UniqueFd Connect(const SocketAddress& address, int type) {
   to.sin6_family = AF_INET6;
   to.sin6_port = htons(address.port);
   std::copy(address.address.bytes.begin(), address.address.bytes.end(), to.sin6_addr.s6_addr);
-  UniqueFd fd(socket(AF_INET6, type | SOCK_CLOEXEC, 0));
-  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) fd.reset();
+  UniqueFd fd(socket(AF_INET6, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0 &&
+      errno != EINPROGRESS)
+    fd.reset();
+  pollfd connected = {fd.get(), POLLOUT, 0};
+  poll(&connected, 1, 20);
   return fd;
 }
 
@@ -235,7 +251,8 @@ bool Answers(const SocketAddress& address, int type) {
     send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL);
     pollfd waited = {fd.get(), POLLIN, 0};
     char buffer[512];
-    if (poll(&waited, 1, 1000) > 0 && recv(fd.get(), buffer, sizeof buffer, 0) >= 4) return true;
+    if (poll(&waited, 1, 1000) > 0 && recv(fd.get(), buffer, sizeof buffer, 0) >= 4)
+      return true;
   }
   return false;
 }
@@ -281,7 +298,7 @@ int Run(int seconds, std::uint64_t seed) {
         const auto& [fd, bytes] = messages[k];
         if (fd >= 0 && send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) {
           ++sent[k];
-        } else if (k == 1) {
+        } else if (k == 1 && errno != EAGAIN) {
           tcp[i].reset();
         }
         if (fd >= 0) Drain(fd);

@@ -2,8 +2,8 @@
 #include "src/coap_edge/libcoap_outside.h"
 
 #include <linux/sockios.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sodium.h>
 #include <sys/ioctl.h>
@@ -24,6 +24,9 @@ namespace {
 constexpr std::chrono::seconds kSweepEvery{1};
 // Connections that are looked at each time, besides all in the course of the rounds.
 constexpr std::size_t kWatchedAtOnce = 64;
+// What a client may send before its settings have been read.
+constexpr std::uint64_t kSettingsBytes = 2048;
+constexpr int kBacklog = 128;
 constexpr int kUnsentMilliseconds = 30'000;
 constexpr std::size_t kMaxKeyBytes = 64;
 // What answers with a whole body have besides it.
@@ -210,6 +213,8 @@ absl::Status LibcoapOutside::Listen(const EdgeListener& listener) {
   auto bound = SocketAddress::Parse(text);
   if (!bound.ok()) return bound.status();
   addresses_.push_back(*bound);
+  // libcoap lets five connections wait; a sixth would be a second late.
+  if (listener.transport == EdgeTransport::kTcp) listen(FindListener(*bound), kBacklog);
   return absl::OkStatus();
 }
 
@@ -430,7 +435,7 @@ void LibcoapOutside::OnLibcoapRequest(coap_resource_t*, coap_session_t* handle,
   // Attack: requests before the settings of a connection, whose answers libcoap would queue.
   if (!client->ready) return self->Doom(*client);
   self->events_->OnRequest(client->session, RequestOf(pdu));
-  if (client->descriptor >= 0 && self->ReadsNothing(*client)) self->Doom(*client);
+  if (client->descriptor >= 0 && self->IsAbused(*client)) self->Doom(*client);
 }
 
 void LibcoapOutside::RefuseProxying(coap_resource_t*, coap_session_t*, const coap_pdu_t*,
@@ -512,9 +517,17 @@ void LibcoapOutside::CloseDoomed() {
   }
 }
 
-bool LibcoapOutside::ReadsNothing(const Client& client) const {
+bool LibcoapOutside::IsAbused(const Client& client) const {
+  // Attack: a client that asks for answers, libcoap's own errors included, before its settings,
+  // when libcoap keeps them all, in a list that it walks for each.
+  if (!client.ready) {
+    tcp_info info = {};
+    socklen_t bytes = sizeof info;
+    return getsockopt(client.descriptor, IPPROTO_TCP, TCP_INFO, &info, &bytes) == 0 &&
+           info.tcpi_bytes_received > kSettingsBytes;
+  }
   // Attack: a client that asks and does not read. libcoap queues without bound what the kernel does
-  // not take any more, its own errors included; so a connection ends before there is a queue.
+  // not take any more; so a connection ends before there is a queue.
   int unread = 0;
   if (ioctl(client.descriptor, SIOCOUTQ, &unread) != 0) return false;
   if (static_cast<std::size_t>(unread) > options_.limits.unread_bytes) return true;
@@ -527,7 +540,7 @@ void LibcoapOutside::WatchConnections(TimePoint now) {
   for (std::size_t i = std::min(kWatchedAtOnce, connections_.size()); i > 0; --i, ++at) {
     if (at == connections_.end()) at = connections_.begin();
     watched_ = at->first;
-    if (ReadsNothing(*at->second)) Doom(*at->second);
+    if (IsAbused(*at->second)) Doom(*at->second);
   }
   if (now < next_sweep_) return;
   next_sweep_ = now + kSweepEvery;

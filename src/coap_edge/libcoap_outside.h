@@ -105,7 +105,7 @@ class LibcoapOutside final : public Outside {
   void CloseDoomed();
   /// Closes connections whose clients do not read, or never said what they are.
   void WatchConnections(TimePoint now);
-  bool ReadsNothing(const Client& client) const;
+  bool IsAbused(const Client& client) const;
   bool Nominate(Client* client, std::string identity);
 
   const EdgeOptions options_;

@@ -94,4 +94,17 @@ int FindConnection(const SocketAddress& local, const SocketAddress& remote) {
   return -1;
 }
 
+int FindListener(const SocketAddress& local) {
+  SocketAddress near = local;
+  near.zone = 0;
+  for (int descriptor = 0; descriptor < kMaxSearched; ++descriptor) {
+    int listens = 0;
+    socklen_t bytes = sizeof listens;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) == 0 && listens != 0 &&
+        NameOf(descriptor, false) == near)
+      return descriptor;
+  }
+  return -1;
+}
+
 }  // namespace waxvm::coap::edge

@@ -21,6 +21,8 @@ std::string SourceOf(const SocketAddress& address);
 /// The descriptor of this process that is the TCP connection between the two; -1: none is. libcoap
 /// keeps it to itself.
 int FindConnection(const SocketAddress& local, const SocketAddress& remote);
+/// The same of the TCP socket that listens there.
+int FindListener(const SocketAddress& local);
 
 }  // namespace waxvm::coap::edge
 
