@@ -109,7 +109,7 @@ struct EdgeStats {
   std::uint64_t timeouts = 0;      ///< 5.04
   std::uint64_t loops = 0;         ///< 5.08, besides those that libcoap answers
   std::uint64_t notifications = 0;
-  std::uint64_t handshakes = 0;    ///< finished
+  std::uint64_t handshakes = 0;    ///< finished, and followed by a request
   std::uint64_t unknown_keys = 0;  ///< identities and raw keys that nobody knows
   std::uint64_t cut_off = 0;       ///< connections closed by a bound
   std::size_t sessions = 0, requests_now = 0, observations_now = 0, body_bytes = 0;

@@ -270,6 +270,9 @@ int Run(int seconds, std::uint64_t seed) {
   options.verify_before_change = false;
   options.pre_shared_key = [](std::string_view) { return std::string("0123456789abcdef"); };
   options.limits.sessions = 100;
+  options.limits.requests_per_source = 1024;
+  options.limits.request_time = std::chrono::milliseconds(500);
+  options.limits.ack_delay = std::chrono::milliseconds(50);
   AnyInside inside;
   auto gateway = EdgeGateway::Start(inside, options);
   if (!gateway.ok()) return 1;

@@ -339,15 +339,15 @@ void LibcoapOutside::Forget(coap_session_t* handle) {
   clients_.erase(at);
 }
 
-void LibcoapOutside::Authenticated(Client& client) {
-  if (client.session.transport == EdgeTransport::kDtls) {
-    // Nobody may become somebody else by another handshake in the same session.
-    if (client.ready) return;
-    if (client.candidate.empty()) return;
-    client.session.identity = client.candidate;
-    ++handshakes_;
-  }
-  client.ready = true;
+bool LibcoapOutside::IsReady(Client& client) {
+  if (client.ready || client.session.transport != EdgeTransport::kDtls) return client.ready;
+  // libcoap does not tell when a client's handshake is over, but hands requests on only then.
+  if (client.candidate.empty() ||
+      coap_session_get_state(client.handle) != COAP_SESSION_STATE_ESTABLISHED)
+    return false;
+  client.session.identity = client.candidate;
+  ++handshakes_;
+  return client.ready = true;
 }
 
 int LibcoapOutside::OnLibcoapEvent(coap_session_t* handle, coap_event_t event) {
@@ -362,9 +362,8 @@ int LibcoapOutside::OnLibcoapEvent(coap_session_t* handle, coap_event_t event) {
     case COAP_EVENT_SERVER_SESSION_DEL:
       self->Forget(handle);
       break;
-    case COAP_EVENT_DTLS_CONNECTED:
     case COAP_EVENT_SESSION_CONNECTED:
-      self->Authenticated(*client);
+      client->ready = client->ready || client->session.transport == EdgeTransport::kTcp;
       break;
     case COAP_EVENT_DTLS_CLOSED:
     case COAP_EVENT_DTLS_ERROR:
@@ -383,7 +382,9 @@ int LibcoapOutside::OnLibcoapEvent(coap_session_t* handle, coap_event_t event) {
 // Keys.
 
 bool LibcoapOutside::Nominate(Client* client, std::string identity) {
-  if (client == nullptr || (client->ready && client->session.identity != identity)) return false;
+  // Nobody becomes somebody else by another handshake in the same session.
+  if (client == nullptr || (!client->candidate.empty() && client->candidate != identity))
+    return false;
   client->candidate = std::move(identity);
   return true;
 }
@@ -433,7 +434,7 @@ void LibcoapOutside::OnLibcoapRequest(coap_resource_t*, coap_session_t* handle,
     return;
   client->last = self->now_;
   // Attack: requests before the settings of a connection, whose answers libcoap would queue.
-  if (!client->ready) return self->Doom(*client);
+  if (!self->IsReady(*client)) return self->Doom(*client);
   self->events_->OnRequest(client->session, RequestOf(pdu));
   if (client->descriptor >= 0 && self->IsAbused(*client)) self->Doom(*client);
 }

@@ -98,7 +98,7 @@ class LibcoapOutside final : public Outside {
   Client* ReadyClient(SessionId session);
   void Opened(coap_session_t* session);
   void LimitConnections(Client& client);
-  void Authenticated(Client& client);
+  bool IsReady(Client& client);
   void Closed(Client& client);
   void Forget(coap_session_t* session);
   void Doom(const Client& client);

@@ -279,11 +279,13 @@ Message Proxy::PartOf(const Asked& asked, const std::shared_ptr<const Message>& 
   const std::size_t one_block = std::size_t{16} << Block::kMaxExponent;
   const bool fits = part.payload().size() + options <= room &&
                     (session == nullptr || !session->is_datagram() || part.payload().size() <= one_block);
-  if (fits && !asked.block2) return part;
+  // A failure is no part of the body that was asked for.
+  const std::optional<Block> block2 = IsSuccess(whole->code()) ? asked.block2 : std::nullopt;
+  if (fits && !block2) return part;
   std::uint8_t exponent = Block::kMaxExponent;
   while (exponent > 0 && (std::size_t{16} << exponent) + options > room) --exponent;
   const BlockSender sender(std::shared_ptr<const std::string>(whole, &whole->payload()), exponent);
-  const BlockAnswer answer = sender.Serve(asked.block2);
+  const BlockAnswer answer = sender.Serve(block2);
   if (answer.code != Code::kContent) return Message(answer.code);
   part.SetPayload(std::string(answer.part));
   if (answer.size2) part.SetSize2(*answer.size2);

@@ -6,14 +6,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 
 namespace waxvm::coap::edge {
 namespace {
 
 constexpr std::array<std::uint8_t, 12> kMapped = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-// A process with more descriptors than that is not searched to the end.
-constexpr int kMaxSearched = 65'536;
+// Descriptors are given out from below: after so many that are not open there are hardly others.
+constexpr int kLongestGap = 128;
+// Attack: connections that are gone before they are looked for, in a process with many descriptors.
+constexpr int kMaxSearched = 16'384;
 
 bool IsMapped(const SocketAddress& address) {
   return std::equal(kMapped.begin(), kMapped.end(), address.address.bytes.begin());
@@ -37,7 +40,7 @@ SocketAddress FromKernel(const sockaddr_storage& from) {
   return address;
 }
 
-/// Of a TCP socket, or port 0.
+/// Of a socket; port 0 where it has none. Sets errno to EBADF where there is no descriptor.
 SocketAddress NameOf(int descriptor, bool remote) {
   sockaddr_storage name = {};
   socklen_t bytes = sizeof name;
@@ -48,6 +51,17 @@ SocketAddress NameOf(int descriptor, bool remote) {
   SocketAddress address = FromKernel(name);
   address.zone = 0;
   return address;
+}
+
+template <typename IsIt>
+int FindDescriptor(IsIt is_it) {
+  int gap = 0;
+  for (int descriptor = 0; descriptor < kMaxSearched && gap < kLongestGap; ++descriptor) {
+    errno = 0;
+    if (is_it(descriptor)) return descriptor;
+    gap = errno == EBADF ? gap + 1 : 0;
+  }
+  return -1;
 }
 
 }  // namespace
@@ -89,22 +103,20 @@ int FindConnection(const SocketAddress& local, const SocketAddress& remote) {
   SocketAddress near = local;
   SocketAddress far = remote;
   near.zone = far.zone = 0;
-  for (int descriptor = 0; descriptor < kMaxSearched; ++descriptor)
-    if (NameOf(descriptor, true) == far && NameOf(descriptor, false) == near) return descriptor;
-  return -1;
+  return FindDescriptor([&](int descriptor) {
+    return NameOf(descriptor, true) == far && NameOf(descriptor, false) == near;
+  });
 }
 
 int FindListener(const SocketAddress& local) {
   SocketAddress near = local;
   near.zone = 0;
-  for (int descriptor = 0; descriptor < kMaxSearched; ++descriptor) {
+  return FindDescriptor([&](int descriptor) {
     int listens = 0;
     socklen_t bytes = sizeof listens;
-    if (getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) == 0 && listens != 0 &&
-        NameOf(descriptor, false) == near)
-      return descriptor;
-  }
-  return -1;
+    return NameOf(descriptor, false) == near &&
+           getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) == 0 && listens != 0;
+  });
 }
 
 }  // namespace waxvm::coap::edge
