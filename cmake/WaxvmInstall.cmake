@@ -15,6 +15,10 @@ if(TARGET waxvm_dht)
   # themselves.
   install(TARGETS waxvm_dht)
 endif()
+if(TARGET waxvm_coap_edge)
+  # The same with libcoap.
+  install(TARGETS waxvm_coap_edge)
+endif()
 if(WAXVM_BUILD_EXAMPLES)
   install(TARGETS waxvm_command)
 endif()
