@@ -32,8 +32,8 @@ struct EdgeListener {
   SocketAddress address;
 };
 
-/// A server inside: nobody reaches one that is not listed. The name is the host of a URI: a DNS name
-/// in lower case, or an address as its text without brackets; its port is that of the address.
+/// A server inside: nobody reaches one that is not listed. The name is the host of a URI: a DNS
+/// name in lower case, or an address as its text without brackets; its port is that of the address.
 struct EdgeHost {
   std::string name;
   SocketAddress address;
@@ -51,7 +51,7 @@ struct EdgeRule {
   /// "anonymous" (UDP and TCP), "psk:IDENTITY", "rpk:" and what RawKeyIdentity gives of the key;
   /// "psk:*", "rpk:*"; "*" is everybody.
   std::string who;
-  std::string host = "*";  ///< the name of an EdgeHost, or all of them
+  std::string host = "*";   ///< the name of an EdgeHost, or all of them
   std::string path = "/*";  ///< inside; "/a" is that alone, "/a/*" what is below it as well
   std::vector<Code> methods = {Code::kGet};
 };
@@ -59,19 +59,20 @@ struct EdgeRule {
 /// Every bound is there against a client that takes more than its part. A source is an IPv4
 /// address, or the /64 of an IPv6 one.
 struct EdgeLimits {
-  std::size_t sessions = 1024;             ///< of each datagram listener, while they are idle
-  std::size_t tcp_connections = 512;       ///< the one that was idle longest gives way
-  std::size_t tcp_per_source = 64;         ///< further ones are closed
-  std::size_t handshakes = 256;            ///< of DTLS, unfinished; more are not answered
+  std::size_t sessions = 1024;              ///< of each datagram listener, while they are idle
+  std::size_t tcp_connections = 512;        ///< the one that was idle longest gives way
+  std::size_t tcp_per_source = 64;          ///< further ones are closed
+  std::size_t handshakes = 256;             ///< of DTLS, unfinished; more are not answered
   std::chrono::seconds handshake_time{10};  ///< until a TCP connection has sent its settings
-  std::chrono::seconds idle_time{120};     ///< a session that says nothing for so long is closed
-  std::size_t requests = 1024;             ///< under way inside; more get 5.03
-  std::size_t requests_per_source = 64;    ///< more get 4.29
-  std::size_t observations = 1024;         ///< more are answered like any request
+  std::chrono::seconds idle_time{120};      ///< a session that says nothing for so long is closed
+  std::size_t requests = 1024;              ///< under way inside; more get 5.03
+  std::size_t requests_per_source = 64;     ///< more get 4.29
+  std::size_t observations = 1024;          ///< more are answered like any request
   std::size_t observations_per_source = 64;
-  std::size_t max_body_bytes = std::size_t{64} << 10;  ///< of a request or response
+  std::size_t max_body_bytes = std::size_t{64} << 10;   ///< of a request or response
   std::size_t max_bodies_bytes = std::size_t{8} << 20;  ///< of all that are kept for transfers
-  std::size_t message_bytes = std::size_t{16} << 10;  ///< over TCP; longer ones close the connection
+  std::size_t message_bytes = std::size_t{16}
+                              << 10;  ///< over TCP; longer ones close the connection
   std::size_t unread_bytes = std::size_t{256} << 10;  ///< a TCP client that leaves more is cut off
   std::chrono::milliseconds request_time{20'000};     ///< then 5.04
   /// A request that takes longer gets an empty acknowledgement first.
@@ -100,14 +101,14 @@ struct EdgeOptions {
 
 /// Sums since the start, but for the last line.
 struct EdgeStats {
-  std::uint64_t requests = 0;      ///< repeated ones not counted
-  std::uint64_t duplicates = 0;    ///< of datagrams; not sent inside again
-  std::uint64_t forwarded = 0;     ///< sent inside
-  std::uint64_t refused = 0;       ///< by the rules
-  std::uint64_t challenged = 0;    ///< 4.01 with Echo
-  std::uint64_t over_limit = 0;    ///< 4.13, 4.29, 5.03
-  std::uint64_t timeouts = 0;      ///< 5.04
-  std::uint64_t loops = 0;         ///< 5.08, besides those that libcoap answers
+  std::uint64_t requests = 0;    ///< repeated ones not counted
+  std::uint64_t duplicates = 0;  ///< of datagrams; not sent inside again
+  std::uint64_t forwarded = 0;   ///< sent inside
+  std::uint64_t refused = 0;     ///< by the rules
+  std::uint64_t challenged = 0;  ///< 4.01 with Echo
+  std::uint64_t over_limit = 0;  ///< 4.13, 4.29, 5.03
+  std::uint64_t timeouts = 0;    ///< 5.04
+  std::uint64_t loops = 0;       ///< 5.08, besides those that libcoap answers
   std::uint64_t notifications = 0;
   std::uint64_t handshakes = 0;    ///< finished, and followed by a request
   std::uint64_t unknown_keys = 0;  ///< identities and raw keys that nobody knows
@@ -156,7 +157,8 @@ class EdgeGateway {
   /// kUnavailable where an address cannot be listened on.
   static absl::StatusOr<std::unique_ptr<EdgeGateway>> Start(InsideClient& inside,
                                                             EdgeOptions options);
-  /// Requests under way are cancelled inside and not answered. Blocks: until the thread has ended.
+  /// Requests under way are cancelled inside and not answered. Blocks: until the thread has ended;
+  /// so not in a handler that the InsideClient waits for.
   virtual ~EdgeGateway() = default;
 
   /// Of the listeners, in their order, with the ports that were picked.

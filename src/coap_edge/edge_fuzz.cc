@@ -74,14 +74,14 @@ class Nonsense {
 
   /// Options as they are written, most of them legal.
   std::string Options() {
-    static constexpr std::uint32_t kNumbers[] = {1,  3,  4,  5,  6,  7,  8,  9,  11, 12, 14,  15,
-                                                 16, 17, 19, 20, 23, 27, 28, 31, 35, 39, 60,  252,
-                                                 258, 292, 2048, 2049, 65535, 0};
+    static constexpr std::uint32_t kNumbers[] = {1,  3,  4,  5,   6,   7,   8,    9,    11,    12,
+                                                 14, 15, 16, 17,  19,  20,  23,   27,   28,    31,
+                                                 35, 39, 60, 252, 258, 292, 2048, 2049, 65535, 0};
     static constexpr std::uint32_t kUsual[] = {4, 6, 11, 11, 12, 15, 16, 17, 23, 27, 60, 258};
     std::vector<std::uint32_t> numbers(Below(5));
     for (std::uint32_t& number : numbers)
-      number = Below(8) == 0 ? kNumbers[Below(std::size(kNumbers))]
-                             : kUsual[Below(std::size(kUsual))];
+      number =
+          Below(8) == 0 ? kNumbers[Below(std::size(kNumbers))] : kUsual[Below(std::size(kUsual))];
     if (Below(8) != 0) numbers.push_back(11);
     if (Below(8) != 0) std::sort(numbers.begin(), numbers.end());
     std::string text;
@@ -99,8 +99,8 @@ class Nonsense {
   std::string Datagram() {
     if (Below(30) == 0) return Bytes(Below(64));
     const std::uint32_t token = Below(20) == 0 ? Below(16) : Below(9);
-    std::string text(1, static_cast<char>((Below(30) == 0 ? Below(4) : 1) << 6 | Below(4) << 4 |
-                                          token));
+    std::string text(
+        1, static_cast<char>((Below(30) == 0 ? Below(4) : 1) << 6 | Below(4) << 4 | token));
     text += Code();
     text += Bytes(2);
     text += Bytes(Below(20) == 0 ? Below(token + 1) : token);
@@ -147,9 +147,9 @@ class Nonsense {
     return static_cast<char>(Below(12) == 0 ? 0x40 + Below(0x70) : Below(9));
   }
   std::string Value(std::uint32_t number) {
-    static constexpr const char* kUris[] = {"coap://s/a", "coap://", "coap:///", "coap://[::1",
-                                            "coaps+tcp://x:99999/", "http://a", "coap://s:0/?",
-                                            "coap://[v1.x]/", "c", "coap://%/"};
+    static constexpr const char* kUris[] = {
+        "coap://s/a", "coap://",      "coap:///",       "coap://[::1", "coaps+tcp://x:99999/",
+        "http://a",   "coap://s:0/?", "coap://[v1.x]/", "c",           "coap://%/"};
     switch (number) {
       case 11:
         return Below(6) == 0 ? Bytes(Below(20)) : Below(8) != 0 ? "m" : ".well-known";
@@ -251,8 +251,7 @@ bool Answers(const SocketAddress& address, int type) {
     send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL);
     pollfd waited = {fd.get(), POLLIN, 0};
     char buffer[512];
-    if (poll(&waited, 1, 1000) > 0 && recv(fd.get(), buffer, sizeof buffer, 0) >= 4)
-      return true;
+    if (poll(&waited, 1, 1000) > 0 && recv(fd.get(), buffer, sizeof buffer, 0) >= 4) return true;
   }
   return false;
 }
@@ -260,8 +259,8 @@ bool Answers(const SocketAddress& address, int type) {
 int Run(int seconds, std::uint64_t seed) {
   const SocketAddress any = {*Address::Parse("::1"), 0};
   EdgeOptions options;
-  options.listeners = {{EdgeTransport::kUdp, any}, {EdgeTransport::kTcp, any},
-                       {EdgeTransport::kDtls, any}};
+  options.listeners = {
+      {EdgeTransport::kUdp, any}, {EdgeTransport::kTcp, any}, {EdgeTransport::kDtls, any}};
   options.hosts = {{"s", *SocketAddress::Parse("[fd00::1]:5683")}};
   options.mappings = {{"/m", "coap://s/"}};
   options.rules = {{.who = "*",

@@ -55,7 +55,7 @@ class Duplicates {
   const std::size_t max_per_session_;
   const std::size_t max_bytes_;
   std::map<Key, Entry> entries_;
-  std::list<Key> kept_;                             // those with a message, oldest first
+  std::list<Key> kept_;                                  // those with a message, oldest first
   std::map<SessionId, std::list<std::uint16_t>> order_;  // oldest first
   std::size_t bytes_ = 0;
 };

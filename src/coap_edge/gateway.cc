@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <poll.h>
+#include <signal.h>
 #include <sodium.h>
 #include <sys/eventfd.h>
 
@@ -72,11 +73,10 @@ class Inbox {
 
 absl::Status CheckLimits(const EdgeLimits& limits) {
   constexpr std::size_t kMost = std::size_t{1} << 30;
-  const std::size_t counts[] = {limits.sessions,       limits.tcp_connections,
-                                limits.tcp_per_source, limits.handshakes,
-                                limits.requests,       limits.requests_per_source,
-                                limits.max_body_bytes, limits.max_bodies_bytes,
-                                limits.unread_bytes};
+  const std::size_t counts[] = {
+      limits.sessions,       limits.tcp_connections,  limits.tcp_per_source,
+      limits.handshakes,     limits.requests,         limits.requests_per_source,
+      limits.max_body_bytes, limits.max_bodies_bytes, limits.unread_bytes};
   for (const std::size_t count : counts)
     if (count == 0 || count > kMost)
       return absl::InvalidArgumentError(absl::StrFormat("a limit of %d", count));
@@ -113,7 +113,14 @@ class Gateway final : public EdgeGateway, private edge::OutsideEvents {
         [inbox = inbox_](std::uint64_t exchange, absl::StatusOr<Message> answer, bool more) {
           inbox->Put(exchange, std::move(answer), more);
         });
+    // The embedder's signals are no concern of this thread; SIGPIPE of a connection is one of its
+    // own that must not end the process.
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     thread_ = std::thread([this] { Run(); });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     return absl::OkStatus();
   }
 
@@ -131,7 +138,6 @@ class Gateway final : public EdgeGateway, private edge::OutsideEvents {
       for (auto& [exchange, item] : inbox_->Take())
         proxy_->OnAnswer(exchange, std::move(item.answer), item.more, steady_clock::now());
       proxy_->OnTime(steady_clock::now());
-      Publish();
     }
     inbox_->Close();
     proxy_.reset();
@@ -140,14 +146,16 @@ class Gateway final : public EdgeGateway, private edge::OutsideEvents {
 
   void Wait() {
     const TimePoint now = steady_clock::now();
-    const TimePoint due = std::min(outside_->Prepare(now), proxy_->NextDeadline());
+    const TimePoint prepared = outside_->Prepare(now);  // sessions that have ended are freed here
+    const TimePoint due = std::min(prepared, proxy_->NextDeadline());
+    Publish();
     pollfd waited[] = {{outside_->descriptor(), POLLIN, 0}, {inbox_->descriptor(), POLLIN, 0}};
     int milliseconds = -1;
     if (due != TimePoint::max()) {
       constexpr std::chrono::milliseconds kLongest{60'000};
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(due - now);
-      milliseconds = static_cast<int>(
-          std::clamp(left, std::chrono::milliseconds(0), kLongest).count());
+      milliseconds =
+          static_cast<int>(std::clamp(left, std::chrono::milliseconds(0), kLongest).count());
     }
     poll(waited, 2, milliseconds);
     if (waited[1].revents != 0) inbox_->Woken();

@@ -24,8 +24,10 @@ namespace {
 constexpr std::chrono::seconds kSweepEvery{1};
 // Connections that are looked at each time, besides all in the course of the rounds.
 constexpr std::size_t kWatchedAtOnce = 64;
-// What a client may send before its settings have been read.
+// What a client may send before its settings have been read, and once they could have been.
+constexpr std::uint64_t kFirstBytes = 16'384;
 constexpr std::uint64_t kSettingsBytes = 2048;
+constexpr std::chrono::milliseconds kSettingsTime{200};
 constexpr int kBacklog = 128;
 constexpr int kUnsentMilliseconds = 30'000;
 constexpr std::size_t kMaxKeyBytes = 64;
@@ -81,12 +83,11 @@ OutsideRequest RequestOf(const coap_pdu_t* pdu) {
   request.token.assign(reinterpret_cast<const char*>(token.s), token.length);
   request.mid = static_cast<std::uint16_t>(coap_pdu_get_mid(pdu));
   request.confirmable = coap_pdu_get_type(pdu) == COAP_MESSAGE_CON;
-  request.wire_bytes = 4 + token.length + message.options().encoded().size() +
-                       (bytes == 0 ? 0 : bytes + 1);
+  request.wire_bytes =
+      4 + token.length + message.options().encoded().size() + (bytes == 0 ? 0 : bytes + 1);
   // libcoap counts hops of what is not addressed to a proxy by name; see AddResources.
   const OptionsView options = message.options();
-  request.hop_counted =
-      !options.proxy_uri() && !(options.proxy_scheme() && options.uri_host());
+  request.hop_counted = !options.proxy_uri() && !(options.proxy_scheme() && options.uri_host());
   request.message = std::move(message);
   return request;
 }
@@ -125,14 +126,13 @@ absl::Status LibcoapOutside::Open() {
   coap_context_set_max_handshake_sessions(context_, static_cast<unsigned>(limits.handshakes));
   coap_context_set_session_timeout(context_, static_cast<unsigned>(limits.idle_time.count()));
   // libcoap closes connections that send longer messages, before it has read them.
-  coap_context_set_csm_max_message_size(context_,
-                                        static_cast<std::uint32_t>(limits.message_bytes));
+  coap_context_set_csm_max_message_size(context_, static_cast<std::uint32_t>(limits.message_bytes));
   coap_register_event_handler(context_, OnLibcoapEvent);
   coap_register_nack_handler(context_, OnLibcoapNack);
   AddResources();
-  const bool secure = std::any_of(
-      options_.listeners.begin(), options_.listeners.end(),
-      [](const EdgeListener& l) { return l.transport == EdgeTransport::kDtls; });
+  const bool secure =
+      std::any_of(options_.listeners.begin(), options_.listeners.end(),
+                  [](const EdgeListener& l) { return l.transport == EdgeTransport::kDtls; });
   if (secure) {
     if (const absl::Status status = OpenSecurity(); !status.ok()) return status;
   }
@@ -157,8 +157,8 @@ void LibcoapOutside::AddResources() {
       COAP_REQUEST_FETCH, COAP_REQUEST_PATCH, COAP_REQUEST_IPATCH};
   for (coap_resource_t* resource : resources) {
     for (const coap_request_t method : kMethods)
-      coap_register_request_handler(
-          resource, method, resource == resources[2] ? RefuseProxying : OnLibcoapRequest);
+      coap_register_request_handler(resource, method,
+                                    resource == resources[2] ? RefuseProxying : OnLibcoapRequest);
     coap_add_resource(context_, resource);
   }
 }
@@ -241,8 +241,8 @@ TimePoint LibcoapOutside::Prepare(TimePoint now) {
   coap_ticks(&ticks);
   now_ = now;
   const unsigned milliseconds = coap_io_prepare_epoll(context_, ticks);
-  const TimePoint due = milliseconds == 0 ? TimePoint::max()
-                                          : now + std::chrono::milliseconds(milliseconds);
+  const TimePoint due =
+      milliseconds == 0 ? TimePoint::max() : now + std::chrono::milliseconds(milliseconds);
   return connections_.empty() ? due : std::min(due, next_sweep_);
 }
 
@@ -303,8 +303,8 @@ void LibcoapOutside::Opened(coap_session_t* handle) {
 }
 
 void LibcoapOutside::LimitConnections(Client& client) {
-  const int descriptor = FindConnection(FromLibcoap(*coap_session_get_addr_local(client.handle)),
-                                        client.session.peer);
+  const int descriptor =
+      FindConnection(FromLibcoap(*coap_session_get_addr_local(client.handle)), client.session.peer);
   client.descriptor = descriptor;
   connections_.emplace(client.session.id, &client);
   const std::size_t own = ++connections_of_[client.session.source];
@@ -463,8 +463,7 @@ void LibcoapOutside::Send(SessionId session, Carriage carriage, std::uint16_t mi
   if (carriage == Carriage::kPiggybacked) {
     pdu = coap_pdu_init(COAP_MESSAGE_ACK, code, mid, coap_session_max_pdu_size(client->handle));
   } else {
-    const auto type =
-        carriage == Carriage::kConfirmable ? COAP_MESSAGE_CON : COAP_MESSAGE_NON;
+    const auto type = carriage == Carriage::kConfirmable ? COAP_MESSAGE_CON : COAP_MESSAGE_NON;
     pdu = coap_new_pdu(type, code, client->handle);
   }
   if (pdu == nullptr) return;
@@ -524,8 +523,10 @@ bool LibcoapOutside::IsAbused(const Client& client) const {
   if (!client.ready) {
     tcp_info info = {};
     socklen_t bytes = sizeof info;
-    return getsockopt(client.descriptor, IPPROTO_TCP, TCP_INFO, &info, &bytes) == 0 &&
-           info.tcpi_bytes_received > kSettingsBytes;
+    if (getsockopt(client.descriptor, IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return false;
+    // Requests may follow the settings at once, before libcoap has read these.
+    const bool read = now_ - client.since > kSettingsTime;
+    return info.tcpi_bytes_received > (read ? kSettingsBytes : kFirstBytes);
   }
   // Attack: a client that asks and does not read. libcoap queues without bound what the kernel does
   // not take any more; so a connection ends before there is a queue.

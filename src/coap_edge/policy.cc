@@ -96,9 +96,9 @@ absl::Status Policy::AddMapping(const EdgeMapping& mapping) {
 }
 
 absl::Status Policy::AddRule(const EdgeRule& rule) {
-  const bool known = rule.who == "*" || rule.who == kAnonymous ||
-                     ((rule.who.starts_with("psk:") || rule.who.starts_with("rpk:")) &&
-                      rule.who.size() > 4);
+  const bool known =
+      rule.who == "*" || rule.who == kAnonymous ||
+      ((rule.who.starts_with("psk:") || rule.who.starts_with("rpk:")) && rule.who.size() > 4);
   if (!known) return absl::InvalidArgumentError(absl::StrFormat("'%s' is nobody", rule.who));
   if (rule.host != "*" && hosts_.count(rule.host) == 0)
     return absl::InvalidArgumentError(absl::StrFormat("'%s' is no host inside", rule.host));

@@ -15,10 +15,10 @@ EdgeOptions Options() {
                    {"lock", *SocketAddress::Parse("[fd00::2]:6000")},
                    {"fd00::3", *SocketAddress::Parse("[fd00::3]:5683")}};
   options.mappings = {{"/t", "coap://thermo/sensors"}, {"/t/door", "coap://lock:6000/door"}};
-  options.rules = {{.who = "anonymous", .host = "thermo", .path = "/sensors/*"},
-                   {.who = "psk:alice", .host = "lock", .path = "/door",
-                    .methods = {Code::kGet, Code::kPut}},
-                   {.who = "rpk:*", .host = "fd00::3", .path = "/a"}};
+  options.rules = {
+      {.who = "anonymous", .host = "thermo", .path = "/sensors/*"},
+      {.who = "psk:alice", .host = "lock", .path = "/door", .methods = {Code::kGet, Code::kPut}},
+      {.who = "rpk:*", .host = "fd00::3", .path = "/a"}};
   return options;
 }
 

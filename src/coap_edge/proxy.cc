@@ -138,8 +138,7 @@ bool Proxy::RefuseOptions(const MessageView& view, const Asked& asked) {
   return !good;
 }
 
-bool Proxy::Challenge(Session& session, const Message& message, const Asked& asked,
-                      TimePoint now) {
+bool Proxy::Challenge(Session& session, const Message& message, const Asked& asked, TimePoint now) {
   if (session.transport != EdgeTransport::kUdp || session.verified) return false;
   const OptionsView options = message.options();
   if (const auto echo = options.echo(); echo && echo_.IsFresh(*echo, session.peer, now)) {
@@ -230,12 +229,12 @@ void Proxy::Forward(Session& session, const Message& message, Asked asked, Decis
   if (exchange.datagram && exchange.asked.confirmable &&
       (session.verified || session.transport == EdgeTransport::kDtls))
     exchange.acknowledge_at = now + limits_.ack_delay;
-  InsideClient::Call call = {.peer = decision.address,
-                             .request = InwardOf(message, decision.uri, decision.address.port,
-                                                 hop_limit),
-                             .observe = exchange.wants_notifications,
-                             .timeout = limits_.request_time,
-                             .max_body_bytes = limits_.max_body_bytes};
+  InsideClient::Call call = {
+      .peer = decision.address,
+      .request = InwardOf(message, decision.uri, decision.address.port, hop_limit),
+      .observe = exchange.wants_notifications,
+      .timeout = limits_.request_time,
+      .max_body_bytes = limits_.max_body_bytes};
   exchange.decision = std::move(decision);
   const auto at = exchanges_.emplace(id, std::move(exchange)).first;
   by_session_.emplace(session.id, id);
@@ -277,8 +276,9 @@ Message Proxy::PartOf(const Asked& asked, const std::shared_ptr<const Message>& 
   const std::size_t room = outside_.RoomOf(asked.session);
   const std::size_t options = part.options().encoded().size() + kOverhead;
   const std::size_t one_block = std::size_t{16} << Block::kMaxExponent;
-  const bool fits = part.payload().size() + options <= room &&
-                    (session == nullptr || !session->is_datagram() || part.payload().size() <= one_block);
+  const bool fits =
+      part.payload().size() + options <= room &&
+      (session == nullptr || !session->is_datagram() || part.payload().size() <= one_block);
   // A failure is no part of the body that was asked for.
   const std::optional<Block> block2 = IsSuccess(whole->code()) ? asked.block2 : std::nullopt;
   if (fits && !block2) return part;

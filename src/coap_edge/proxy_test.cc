@@ -68,8 +68,7 @@ class ProxyTest : public ::testing::Test {
   ProxyTest() {
     options_.hosts = {{"s", *SocketAddress::Parse("[fd00::1]:5683")}};
     options_.mappings = {{"/m", "coap://s/in"}};
-    options_.rules = {{.who = "*",
-                       .methods = {Code::kGet, Code::kPost, Code::kPut, Code::kFetch}}};
+    options_.rules = {{.who = "*", .methods = {Code::kGet, Code::kPost, Code::kPut, Code::kFetch}}};
     for (SessionId id = 1; id <= 3; ++id) {
       Session session;
       session.id = id;
@@ -123,8 +122,14 @@ class ProxyTest : public ::testing::Test {
 };
 
 TEST_F(ProxyTest, OptionsOnTheirWay) {
-  Ask(3, 1, Get().SetHopLimit(7).SetNoResponse(0).SetAccept(ContentFormat::kCbor).SetEcho("e")
-                .AddQuery("q=1").SetBlock2({.number = 0, .exponent = 2}));
+  Ask(3, 1,
+      Get()
+          .SetHopLimit(7)
+          .SetNoResponse(0)
+          .SetAccept(ContentFormat::kCbor)
+          .SetEcho("e")
+          .AddQuery("q=1")
+          .SetBlock2({.number = 0, .exponent = 2}));
   const Message& inward = inside_.asked.at(0).call.request;
   EXPECT_EQ(PathAndQueryOf(inward.options()), "/in/x?q=1");
   EXPECT_EQ(inward.options().uri_host(), "s");

@@ -29,8 +29,7 @@ absl::StatusOr<std::string> RawKeyIdentity(std::string_view pem) {
   const std::size_t end = pem.find(kEnd);
   if (begin == std::string_view::npos || end == std::string_view::npos || end < begin)
     return absl::InvalidArgumentError("no PUBLIC KEY in PEM");
-  const std::string_view text =
-      pem.substr(begin + kBegin.size(), end - begin - kBegin.size());
+  const std::string_view text = pem.substr(begin + kBegin.size(), end - begin - kBegin.size());
   std::array<unsigned char, kMaxBytes> der;
   std::size_t bytes = 0;
   // A SubjectPublicKeyInfo is a SEQUENCE. Spec: RFC 5280 section 4.1.

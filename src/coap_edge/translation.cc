@@ -98,7 +98,7 @@ Code CodeOf(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kDeadlineExceeded:
       return Code::kGatewayTimeout;
-    case absl::StatusCode::kCancelled:          // the endpoint inside is gone
+    case absl::StatusCode::kCancelled:  // the endpoint inside is gone
       return Code::kServiceUnavailable;
     case absl::StatusCode::kResourceExhausted:  // a bound of it
       return Code::kServiceUnavailable;
