@@ -15,6 +15,8 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "src/base/unique_fd.h"
@@ -133,12 +135,25 @@ class Nonsense {
 
   /// Spec: RFC 6347 section 4.
   std::string Record() {
-    std::string body = Below(4) == 0 ? Bytes(Below(300)) : Hello();
-    std::string text(1, static_cast<char>(20 + Below(5)));
-    if (Below(2) == 0) text[0] = 22;
-    text += std::string("\xfe\xfd", 2) + std::string(2, '\0') + Bytes(6);
-    text += {static_cast<char>(body.size() >> 8), static_cast<char>(body.size())};
-    return Mutated(text + body);
+    const std::string body = Below(4) == 0 ? Bytes(Below(300)) : Hello(Bytes(Below(40)), 1);
+    const std::uint32_t type = Below(2) == 0 ? 22 : 20 + Below(5);
+    return Mutated(RecordOf(static_cast<char>(type), 0, body));
+  }
+  /// What follows when the gateway has sent a cookie: the way into the handshake itself.
+  std::vector<std::string> AfterCookie(const std::string& cookie) {
+    const std::string identity = Below(8) == 0 ? Bytes(Below(300)) : "alice";
+    std::string exchange = {static_cast<char>(identity.size() >> 8),
+                            static_cast<char>(identity.size())};
+    exchange += identity;
+    std::vector<std::string> records = {
+        RecordOf(22, 0, Hello(cookie, Below(4) == 0 ? 1 : 0)),
+        RecordOf(22, 0,
+                 HandshakeOf(static_cast<char>(Below(6) == 0 ? Below(25) : 16), 2, exchange)),
+        RecordOf(20, 0, std::string(1, '\1')), RecordOf(22, 1, Bytes(Below(60)))};
+    for (std::string& record : records)
+      if (Below(4) == 0) record = Mutated(std::move(record));
+    if (Below(4) == 0) records.resize(1 + Below(3));
+    return records;
   }
 
  private:
@@ -196,20 +211,30 @@ class Nonsense {
     text += static_cast<char>(high << 4 | low);
     text += extended + value;
   }
-  std::string Hello() {
-    std::string body = std::string("\xfe\xfd", 2) + Bytes(32);
-    body += std::string(1, '\0');
-    const std::string cookie = Bytes(Below(40));
-    body += static_cast<char>(cookie.size()) + cookie;
-    body += std::string("\x00\x04\xc0\xa8\xc0\xae\x01\x00", 8);
-    const std::string extensions = Bytes(Below(60));
-    body += {static_cast<char>(extensions.size() >> 8), static_cast<char>(extensions.size())};
-    body += extensions;
-    std::string text(1, static_cast<char>(Below(8) == 0 ? Below(25) : 1));
-    const char high = static_cast<char>(body.size() >> 8);
-    const char low = static_cast<char>(body.size());
-    text += {'\0', high, low, '\0', static_cast<char>(Below(2)), '\0', '\0', '\0', '\0', high, low};
+  std::string RecordOf(char type, char epoch, const std::string& body) {
+    std::string text(1, type);
+    text += std::string("\xfe\xfd\0", 3) + epoch + std::string(5, '\0');
+    text += static_cast<char>(++sequence_);
+    text += {static_cast<char>(body.size() >> 8), static_cast<char>(body.size())};
     return text + body;
+  }
+  static std::string HandshakeOf(char type, char number, const std::string& body) {
+    const std::string length = {'\0', static_cast<char>(body.size() >> 8),
+                                static_cast<char>(body.size())};
+    return std::string(1, type) + length + std::string(1, '\0') + number + std::string(3, '\0') +
+           length + body;
+  }
+  std::string Hello(const std::string& cookie, std::uint32_t extended) {
+    std::string body = std::string("\xfe\xfd", 2) + std::string(32, 'r') + std::string(1, '\0');
+    body += static_cast<char>(cookie.size()) + cookie;
+    body += std::string("\x00\x06\xc0\xa8\x00\xa8\x00\xae\x01\x00", 10);
+    if (extended != 0) {
+      const std::string extensions = Bytes(Below(60));
+      body += {static_cast<char>(extensions.size() >> 8), static_cast<char>(extensions.size())};
+      body += extensions;
+    }
+    return HandshakeOf(static_cast<char>(Below(16) == 0 ? Below(25) : 1), cookie.empty() ? 0 : 1,
+                       body);
   }
   std::string Mutated(std::string text) {
     if (Below(5) == 0) {
@@ -221,6 +246,7 @@ class Nonsense {
   }
 
   std::mt19937_64 random_;
+  std::uint8_t sequence_ = 0;
 };
 
 UniqueFd Connect(const SocketAddress& address, int type) {
@@ -237,9 +263,17 @@ UniqueFd Connect(const SocketAddress& address, int type) {
   return fd;
 }
 
-void Drain(int fd) {
+/// Takes what has come; the last cookie of a HelloVerifyRequest in it.
+std::string Drain(int fd) {
+  constexpr std::size_t kCookieAt = 13 + 12 + 3;
+  std::string cookie;
   char buffer[4096];
-  while (recv(fd, buffer, sizeof buffer, MSG_DONTWAIT) > 0) continue;
+  for (ssize_t bytes; (bytes = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT)) > 0;) {
+    const std::string_view reply(buffer, static_cast<std::size_t>(bytes));
+    if (reply.size() > kCookieAt && reply[0] == 22 && reply[13] == 3)
+      cookie = reply.substr(kCookieAt, static_cast<unsigned char>(reply[kCookieAt - 1]));
+  }
+  return cookie;
 }
 
 /// A request that is refused needs nobody inside.
@@ -269,6 +303,7 @@ int Run(int seconds, std::uint64_t seed) {
   options.verify_before_change = false;
   options.pre_shared_key = [](std::string_view) { return std::string("0123456789abcdef"); };
   options.limits.sessions = 100;
+  options.limits.handshakes = 1'000'000;  // so that there are new ones all the time
   options.limits.requests_per_source = 1024;
   options.limits.request_time = std::chrono::milliseconds(500);
   options.limits.ack_delay = std::chrono::milliseconds(50);
@@ -280,6 +315,7 @@ int Run(int seconds, std::uint64_t seed) {
   Nonsense nonsense(seed);
   std::vector<UniqueFd> udp(8), tcp(8), dtls(8);
   std::uint64_t sent[3] = {};
+  std::uint64_t cookies = 0;
   const auto renew = [&](UniqueFd& fd, std::size_t where, int type, std::uint32_t seldom) {
     if (fd && nonsense.Below(seldom) != 0) return;
     fd = Connect(addresses[where], type);
@@ -303,7 +339,11 @@ int Run(int seconds, std::uint64_t seed) {
         } else if (k == 1 && errno != EAGAIN) {
           tcp[i].reset();
         }
-        if (fd >= 0) Drain(fd);
+        const std::string cookie = fd >= 0 ? Drain(fd) : "";
+        if (k != 2 || cookie.empty()) continue;
+        ++cookies;
+        for (const std::string& record : nonsense.AfterCookie(cookie))
+          send(fd, record.data(), record.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       }
     }
   }
@@ -312,11 +352,12 @@ int Run(int seconds, std::uint64_t seed) {
   rusage usage;
   getrusage(RUSAGE_SELF, &usage);
   std::printf(
-      "seed %llu: %llu datagrams, %llu frames, %llu records; %llu requests, %llu forwarded, "
+      "seed %llu: %llu datagrams, %llu frames, %llu records, %llu with a cookie; %llu requests, "
+      "%llu forwarded, "
       "%llu cut off; %ld KiB at most; %s\n",
       static_cast<unsigned long long>(seed), static_cast<unsigned long long>(sent[0]),
       static_cast<unsigned long long>(sent[1]), static_cast<unsigned long long>(sent[2]),
-      static_cast<unsigned long long>(stats.requests),
+      static_cast<unsigned long long>(cookies), static_cast<unsigned long long>(stats.requests),
       static_cast<unsigned long long>(stats.forwarded),
       static_cast<unsigned long long>(stats.cut_off), usage.ru_maxrss,
       alive ? "it answers" : "IT DOES NOT ANSWER");
