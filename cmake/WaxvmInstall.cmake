@@ -10,10 +10,10 @@ install(DIRECTORY include/waxvm DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MA
 install(DIRECTORY bindings/c/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS waxvm waxvm_c waxvm_guest EXPORT waxvmTargets)
 install(EXPORT waxvmTargets NAMESPACE waxvm:: DESTINATION ${config_dir})
-foreach(optional IN ITEMS waxvm_dht waxvm_nats)
+foreach(optional IN ITEMS waxvm_coap_edge waxvm_dht waxvm_nats)
   if(TARGET ${optional})
-    # Outside of the exported targets, so that nobody else has to find libtorrent or libnats: its
-    # users link it themselves.
+    # Outside of the exported targets, so that nobody else has to find libcoap, libtorrent or
+    # libnats: its users link it themselves.
     install(TARGETS ${optional})
   endif()
 endforeach()
