@@ -97,7 +97,7 @@ TEST_P(CoapUdp, ManyThreadsAskOneEndpoint) {
 }
 
 TEST_P(CoapUdp, AnotherThreadAnswersLater) {
-  const auto server = Open("[::1]:0");
+  auto server = Open("[::1]:0");
   std::vector<std::thread> threads;
   ASSERT_TRUE(server
                   ->Serve({.path = "/slow",
@@ -116,6 +116,7 @@ TEST_P(CoapUdp, AnotherThreadAnswersLater) {
     ASSERT_TRUE(reply.ok()) << reply.status();
     EXPECT_EQ(reply->message.payload(), "from elsewhere");
   }
+  server.reset();
   for (std::thread& thread : threads) thread.join();
 }
 
