@@ -64,9 +64,10 @@ absl::StatusOr<RequestId> Client::Request(const Turn& turn, const SocketAddress&
   pending.request.append(2, '\0');
   pending.request.append(ToText(encoded));
   const bool cut = message.payload().size() > std::size_t{16} << options_.block_exponent;
-  pending.whole = false;
-  if ((message.options().Has(OptionNumber::kBlock1) || message.options().Has(OptionNumber::kBlock2)))
-    pending.whole = true;
+  // Blocks that are asked for by hand; the first one, of some size, asks for all in that size.
+  const std::optional<Block> block2 = message.options().block2();
+  pending.whole = message.options().Has(OptionNumber::kBlock1) ||
+                  (block2 && (!block2->is_legal() || block2->number != 0));
   if (!cut || pending.whole) {
     if (!message.payload().empty()) pending.request.append(1, '\xff').append(message.payload());
   } else {
