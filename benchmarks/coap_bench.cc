@@ -21,6 +21,15 @@ void Register(const std::string& name, const NewLoad& make) {
 
 void RegisterAll() {
   Register("RawUdp", NewRawLoad);
+  for (const bool confirmable : {false, true}) {
+    const std::string type = confirmable ? "Con" : "Non";
+    Register("Wax" + type, [confirmable](std::size_t in_flight) {
+      return NewWaxLoad(confirmable, UdpBackend::kDefault, in_flight);
+    });
+    Register("WaxIoUring" + type, [confirmable](std::size_t in_flight) {
+      return NewWaxLoad(confirmable, UdpBackend::kIoUring, in_flight);
+    });
+  }
   Register("SocketMmsg",
            [](std::size_t in_flight) { return NewSocketLoad(UdpBackend::kMmsg, in_flight); });
   Register("SocketIoUring",

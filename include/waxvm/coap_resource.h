@@ -97,7 +97,7 @@ class Methods {
 
 struct Resource {
   /// "/a/b": one Uri-Path for each segment; nothing is decoded. "/": no path at all.
-  std::string path;
+  std::string path = {};
   /// Those below the path as well. The longest path that fits is asked.
   bool prefix = false;
   /// Others get 4.05.
@@ -113,7 +113,7 @@ struct Resource {
   /// Whether /.well-known/core lists it, and with what besides ct and obs. Spec: RFC 6690.
   bool listed = true;
   std::vector<LinkAttribute> attributes = {};
-  ResourceHandler handler;
+  ResourceHandler handler = {};
 };
 
 }  // namespace waxvm::coap

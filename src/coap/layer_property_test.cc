@@ -134,7 +134,7 @@ struct World {
                                           .body = ToBytes(body),
                                           .cookie = cookie});
     ASSERT_TRUE(id.ok()) << id.status();
-    ids[cookie] = *id;
+    ids[cookie] = {&from, *id};
   }
   void Step(milliseconds step) {
     network.RunFor(step);
@@ -150,7 +150,7 @@ struct World {
   SimulatedNode node_a;
   SimulatedNode node_b;
   WireCheck wire;
-  std::map<std::uint64_t, OutgoingId> ids;
+  std::map<std::uint64_t, std::pair<SimulatedNode*, OutgoingId>> ids;
 };
 
 void ExpectNothingLeft(SimulatedNode& node) {
@@ -180,11 +180,10 @@ TEST_P(LayerPropertyTest, EachRequestEndsOnceAndIsHandledAtMostOnce) {
       }
       if (cookie != 0 && world.random() % 6 == 0) {
         const std::uint64_t victim = 1 + world.random() % cookie;
-        for (SimulatedNode* node : {&world.node_a, &world.node_b})
-          if (world.ids.count(victim) != 0 && world.a.ended.count(victim) == 0 &&
-              world.b.ended.count(victim) == 0 && cancelled.count(victim) == 0 &&
-              node->layer().Cancel(node->At(world.network.now()), world.ids[victim]))
-            cancelled.insert(victim);
+        const auto [node, id] = world.ids[victim];
+        if (node->layer().Cancel(node->At(world.network.now()), id)) {
+          EXPECT_TRUE(cancelled.insert(victim).second);
+        }
       }
       world.Step(milliseconds(world.random() % 1500));
     }

@@ -176,11 +176,13 @@ bool SeenTable::PopOldest(std::uint32_t peer_index, Stamp now) {
 }
 
 bool SeenTable::Reclaim(std::uint32_t peer_index, Stamp now) {
-  const std::size_t share = slab_.capacity() / (peers_.used() + 1) + 1;
-  if (peers_[peer_index].remembered > share && PopOldest(peer_index, now)) return true;
+  // Whoever has its share pays for itself: so it is where many peers are served at a high rate.
+  constexpr std::size_t kLeastShare = 4;
+  const std::size_t share = std::max(kLeastShare, slab_.capacity() / (peers_.used() + 1));
+  if (peers_[peer_index].remembered >= share && PopOldest(peer_index, now)) return true;
   // Attack: a flood of addresses with a message or two each. A sample decides: what has expired,
   // else a peer of the lowest standing, and of these the one that has most.
-  constexpr int kSample = 48;
+  constexpr int kSample = 16;
   std::uint32_t victim = kNil;
   for (int i = 0; i < kSample; ++i) {
     hand_ = (hand_ + 1) % slab_.touched();

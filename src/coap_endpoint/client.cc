@@ -80,7 +80,6 @@ absl::StatusOr<RequestId> Client::Request(const Turn& turn, const SocketAddress&
   pending.handler = std::move(handler);
   pending.peer = peer;
   pending.options = options;
-  out_.Remember(peer, options.local);
   if (options.observe) TransferOf(pending);
   const RequestId id = {CookieOf(index)};
   if (const absl::Status status = Step(turn, index); !status.ok()) {
@@ -366,6 +365,12 @@ void Client::Expire(const Turn& turn) {
     pending_[index].transfer->renew_at = TimePoint::max();
     Renew(turn, index);
   }
+}
+
+void Client::CollectLocals(Locals& locals) const {
+  for (const Pending& pending : pending_)
+    if (pending.used && pending.options.local.address != Address())
+      locals.emplace(pending.peer, pending.options.local);
 }
 
 std::uint32_t Client::Take() {

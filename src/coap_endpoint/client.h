@@ -22,7 +22,7 @@
 namespace waxvm::coap {
 
 /// Thread safety: none; used under the endpoint's lock.
-class Client {
+class Client final : public LocalSource {
  public:
   /// Of cookies of requests, so that they are told from others.
   static constexpr std::uint64_t kCookieBit = std::uint64_t{1} << 63;
@@ -44,6 +44,7 @@ class Client {
   std::chrono::steady_clock::time_point NextDeadline() const;
   void Expire(const Turn& turn);
 
+  void CollectLocals(Locals& locals) const override;
   std::size_t size() const { return used_; }
 
  private:

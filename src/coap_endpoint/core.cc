@@ -23,7 +23,7 @@ Endpoint::Core::Core(std::unique_ptr<DatagramSocket> socket, std::unique_ptr<Mes
       socket_(std::move(socket)),
       layer_(std::move(layer)),
       gate_(std::make_shared<Gate>()),
-      out_(*socket_, options.batch),
+      out_(*socket_, options.batch, client_),
       server_(*layer_, out_, options_, gate_),
       client_(*layer_, out_, options_) {
   gate_->owner = this;

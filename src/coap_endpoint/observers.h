@@ -38,6 +38,8 @@ struct Observer {
   /// A confirmable notification is under way: what changes meanwhile is told afterwards.
   bool confirming = false;
   bool changed = false;
+  /// What changed while one was confirmed: so is what follows, or the newest state could get lost.
+  bool confirm_next = false;
   std::optional<Message> told_next;  ///< where not the handler says what is told
   std::uint32_t since_confirmed = 0;
   std::chrono::steady_clock::time_point confirmed;

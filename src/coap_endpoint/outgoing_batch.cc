@@ -28,11 +28,12 @@ std::size_t SocketAddressHash::operator()(const SocketAddress& address) const {
   return mixed ^ (mixed >> 31);
 }
 
-OutgoingBatch::OutgoingBatch(DatagramSocket& socket, std::size_t batch)
+OutgoingBatch::OutgoingBatch(DatagramSocket& socket, std::size_t batch, const LocalSource& source)
     : socket_(socket),
       batch_(batch),
       chooses_local_(socket.local_address().address == Address()),
-      bytes_(kBytes) {
+      bytes_(kBytes),
+      source_(source) {
   datagrams_.reserve(batch);
   begins_.reserve(batch);
 }
@@ -60,12 +61,16 @@ void OutgoingBatch::Commit(std::size_t bytes) {
   if (used_ > bytes_.size()) used_ = bytes_.size();
 }
 
-const SocketAddress& OutgoingBatch::LocalFor(const SocketAddress& peer) const {
+const SocketAddress& OutgoingBatch::LocalFor(const SocketAddress& peer) {
   static constexpr SocketAddress kAny;
   if (!chooses_local_) return kAny;
   if (route_peer_ != nullptr && *route_peer_ == peer) return *route_local_;
-  const auto found = locals_.find(peer);
-  return found == locals_.end() ? kAny : found->second;
+  if (const auto found = locals_.find(peer); found != locals_.end()) return found->second;
+  // Once for all that is sent again at one time: this looks at every request.
+  if (!is_collected_) source_.CollectLocals(collected_);
+  is_collected_ = true;
+  const auto found = collected_.find(peer);
+  return found == collected_.end() ? kAny : found->second;
 }
 
 void OutgoingBatch::Remember(const SocketAddress& peer, const SocketAddress& local) {
@@ -100,6 +105,8 @@ absl::Status OutgoingBatch::Flush() {
   unsent_ += left.size();
   datagrams_.clear();
   begins_.clear();
+  if (is_collected_) collected_.clear();
+  is_collected_ = false;
   used_ = 0;
   return status;
 }

@@ -18,12 +18,20 @@ namespace waxvm::coap {
 struct SocketAddressHash {
   std::size_t operator()(const SocketAddress& address) const;
 };
+using Locals = std::unordered_map<SocketAddress, SocketAddress, SocketAddressHash>;
+
+/// Knows from where requests were sent that may have to be sent again.
+class LocalSource {
+ public:
+  virtual ~LocalSource() = default;
+  virtual void CollectLocals(Locals& locals) const = 0;
+};
 
 /// Thread safety: none.
 class OutgoingBatch final : public DatagramSink {
  public:
-  /// `batch`: as many are sent at once.
-  OutgoingBatch(DatagramSocket& socket, std::size_t batch);
+  /// `batch`: as many are sent at once. `source` is asked where something is sent again.
+  OutgoingBatch(DatagramSocket& socket, std::size_t batch, const LocalSource& source);
 
   std::span<std::byte> Reserve(const SocketAddress& peer, std::size_t bytes) override;
   void Commit(std::size_t bytes) override;
@@ -35,8 +43,8 @@ class OutgoingBatch final : public DatagramSink {
     route_local_ = &local;
   }
   void ForgetRoute() { route_peer_ = nullptr; }
-  /// The same for what is sent without a route, which happens later: retransmissions,
-  /// notifications, answers of a handler that took its time.
+  /// The same for what is sent without a route, which happens later: notifications, answers of a
+  /// handler that took its time.
   void Remember(const SocketAddress& peer, const SocketAddress& local);
 
   /// Whether the socket may be used: only the thread that runs the endpoint may. Otherwise datagrams
@@ -49,7 +57,7 @@ class OutgoingBatch final : public DatagramSink {
   std::uint64_t unsent() const { return unsent_; }
 
  private:
-  const SocketAddress& LocalFor(const SocketAddress& peer) const;
+  const SocketAddress& LocalFor(const SocketAddress& peer);
 
   DatagramSocket& socket_;
   const std::size_t batch_;
@@ -62,7 +70,11 @@ class OutgoingBatch final : public DatagramSink {
   SocketAddress reserved_for_;
   const SocketAddress* route_peer_ = nullptr;
   const SocketAddress* route_local_ = nullptr;
-  std::unordered_map<SocketAddress, SocketAddress, SocketAddressHash> locals_;
+  const LocalSource& source_;
+  Locals locals_;
+  /// Those of `source_`, from when one is needed until the batch is sent.
+  Locals collected_;
+  bool is_collected_ = false;
   absl::Status status_;
   bool may_send_ = false;
   std::uint64_t unsent_ = 0;

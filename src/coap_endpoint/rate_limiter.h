@@ -54,10 +54,10 @@ class RateLimiter {
   void Sweep(TimePoint now) {
     if (now - swept_ < std::chrono::seconds(1)) return;
     swept_ = now;
-    std::erase_if(buckets_, [&](auto& item) {
-      Fill(item.second, now);
-      return item.second.tokens >= burst_;
-    });
+    for (auto at = buckets_.begin(); at != buckets_.end();) {
+      Fill(at->second, now);
+      at = at->second.tokens >= burst_ ? buckets_.erase(at) : std::next(at);
+    }
   }
 
   const double per_second_;

@@ -316,6 +316,7 @@ void Server::OnMessageEnded(const Turn& turn, std::uint64_t cookie,
   Observer& observer = observers_[index];
   observer.confirming = false;
   if (!observer.changed) return;
+  observer.confirm_next = true;
   const std::optional<Message> message = std::exchange(observer.told_next, std::nullopt);
   NotifyOne(turn, index, message ? &*message : nullptr);
 }

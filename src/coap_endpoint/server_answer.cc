@@ -69,7 +69,7 @@ void Server::SendComposed(AnswerContext& context, Message response) {
   if (context.block1) response.SetBlock1(*context.block1);
   const bool success = IsSuccess(response.code());
   if (response.payload().size() > std::size_t{16} << options_.block_exponent ||
-      (!context.notification && context.message->Has(OptionNumber::kBlock2))) {
+      (success && !context.notification && context.message->Has(OptionNumber::kBlock2))) {
     auto body = std::make_shared<const std::string>(response.payload());
     response.SetPayload({});
     SendBlock(context, std::move(response), std::move(body), /*kept=*/false);
@@ -107,8 +107,9 @@ void Server::SendBlock(AnswerContext& context, Message head,
 std::string Server::KeyOf(const AnswerContext& context) const {
   std::string key;
   AppendCacheKey(*context.message, CacheKeyFor::kBlocks, key);
-  // Of a FETCH, each request for a block carries what is asked for.
-  if (context.message->code() == Code::kFetch) key.append(ToText(context.message->payload()));
+  // Of a FETCH, each request for a block carries what is asked for, unless that came in blocks.
+  if (context.message->code() == Code::kFetch && !context.message->Has(OptionNumber::kBlock1))
+    key.append(ToText(context.message->payload()));
   return key;
 }
 
@@ -133,7 +134,7 @@ void Server::SubmitNotification(AnswerContext& context, Code code, Bytes body) {
   if (index == kNoObserver) return;
   Observer& observer = observers_[index];
   const Time now = context.turn.now;
-  const bool confirmable = observer.since_confirmed + 1 >= options_.confirm_every ||
+  const bool confirmable = observer.confirm_next || observer.since_confirmed + 1 >= options_.confirm_every ||
                            now - observer.confirmed >= options_.confirm_after;
   const std::string request = observer.request;
   const absl::StatusOr<OutgoingId> sent =
@@ -148,6 +149,7 @@ void Server::SubmitNotification(AnswerContext& context, Code code, Bytes body) {
   if (absl::IsResourceExhausted(sent.status())) return NotifyLater(index, nullptr);
   if (!sent.ok()) return observers_.Remove(index);
   ++notifications_;
+  observer.confirm_next = false;
   observer.since_confirmed = confirmable ? 0 : observer.since_confirmed + 1;
   if (!confirmable) return;
   observer.confirming = true;
