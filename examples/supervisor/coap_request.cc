@@ -137,6 +137,11 @@ absl::StatusOr<CoapTarget> TargetOf(const Words& words, const Given& given, std:
   return FindTarget(words, given.words[0]);
 }
 
+void ExplainRequest(const coap::Message& message, const CoapTarget& target) {
+  absl::FPrintF(stderr, "> %s %s to %s, %d bytes\n", coap::NameOf(message.code()),
+                target.uri.PathAndQuery(), target.peer.ToText(), message.payload().size());
+}
+
 std::string VerbOf(coap::Code method) {
   std::string verb(coap::NameOf(method));
   for (char& c : verb) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
@@ -159,6 +164,7 @@ absl::StatusOr<int> CoapRequest(const Words& words, coap::Code method) {
   const auto client = NewClient(*exponent);
   if (!client.ok()) return client.status();
 
+  if (given.verbose) ExplainRequest(*message, *target);
   Exchange exchange(words.json(), given.verbose, group);
   const auto until = Clock::now() + *timeout;
   const auto sent = (*client)->Request(
@@ -189,6 +195,7 @@ absl::StatusOr<int> CoapObserve(const Words& words) {
   const auto client = NewClient(*exponent);
   if (!client.ok()) return client.status();
 
+  if (given.verbose) ExplainRequest(*message, *target);
   Exchange exchange(words.json(), given.verbose, /*lines=*/true);
   const auto until = Clock::now() + *timeout;
   const auto sent = (*client)->Request(

@@ -15,7 +15,7 @@ EndpointOptions PlugtestOptions() {
   return options;
 }
 
-std::string NameOf(const testing::TestParamInfo<Carrier>& info) {
+std::string CarrierName(const testing::TestParamInfo<Carrier>& info) {
   return info.param == Carrier::kSimulated ? "Simulated" : "Loopback";
 }
 

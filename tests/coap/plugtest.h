@@ -56,7 +56,7 @@ class Plugtest : public testing::TestWithParam<Carrier> {
 };
 
 /// "Simulated", "Loopback".
-std::string NameOf(const testing::TestParamInfo<Carrier>& info);
+std::string CarrierName(const testing::TestParamInfo<Carrier>& info);
 
 /// What a server of the plugtest is: one whose peers all are on the same link.
 EndpointOptions PlugtestOptions();

@@ -23,7 +23,7 @@ using testing::Values;
 
 using PlugtestCore = Plugtest;
 INSTANTIATE_TEST_SUITE_P(Over, PlugtestCore, Values(Carrier::kSimulated, Carrier::kLoopback),
-                         NameOf);
+                         CarrierName);
 
 Message WithText(Code method, std::string_view path) {
   Message message(method);

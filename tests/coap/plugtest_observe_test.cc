@@ -86,7 +86,7 @@ class PlugtestObserve : public Plugtest {
 };
 
 INSTANTIATE_TEST_SUITE_P(Over, PlugtestObserve, Values(Carrier::kSimulated, Carrier::kLoopback),
-                         NameOf);
+                         CarrierName);
 
 std::vector<std::string> PayloadsOf(const std::vector<Heard>& heard) {
   std::vector<std::string> payloads;
