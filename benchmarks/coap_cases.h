@@ -50,7 +50,8 @@ absl::StatusOr<std::unique_ptr<ExchangeLoad>> NewSocketLoad(UdpBackend backend,
                                                             std::size_t in_flight);
 absl::StatusOr<std::unique_ptr<ExchangeLoad>> NewWaxLoad(bool confirmable, UdpBackend backend,
                                                          std::size_t in_flight);
-absl::StatusOr<std::unique_ptr<ExchangeLoad>> NewLibcoapLoad(bool confirmable,
+/// libcoap looks at all of its sessions for each datagram; `pairs` tells what that costs.
+absl::StatusOr<std::unique_ptr<ExchangeLoad>> NewLibcoapLoad(bool confirmable, std::size_t pairs,
                                                              std::size_t in_flight);
 
 }  // namespace waxvm

@@ -139,14 +139,21 @@ bool Endpoint::Core::InHandler() {
 }
 
 absl::Status Endpoint::Core::Start() {
-  const std::unique_lock<std::mutex> running(running_, std::try_to_lock);
-  if (!running || thread_.joinable()) return FailedPrecondition("the endpoint is running already");
-  thread_ = std::thread([this] { Run(); });
+  {
+    const std::unique_lock<std::mutex> running(running_, std::try_to_lock);
+    if (!running || thread_.joinable())
+      return FailedPrecondition("the endpoint is running already");
+    thread_ = std::thread([this] { Run(); });
+  }
+  // Whoever polls from now on is told so.
+  started_.wait(false);
   return absl::OkStatus();
 }
 
 void Endpoint::Core::Run() {
   const std::lock_guard<std::mutex> running(running_);
+  started_ = true;
+  started_.notify_all();
   absl::Status status;
   while (!stop_ && status.ok()) status = PollLocked(TimePoint::max());
   if (stop_) return;

@@ -78,6 +78,7 @@ class Endpoint::Core final : public LayerHandler, public Gate::Owner {
   std::mutex running_;  ///< held by whoever runs it
   std::atomic<bool> waiting_ = false;
   std::atomic<bool> stop_ = false;
+  std::atomic<bool> started_ = false;
   std::thread thread_;
 };
 
