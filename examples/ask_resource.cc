@@ -23,8 +23,7 @@ int main(int argc, char** argv) {
     const auto reply = (*endpoint)->Ask({.address = *server, .port = uri->port}, message,
                                         {.timeout = std::chrono::seconds(5)});
     if (!reply.ok()) return std::cerr << reply.status() << '\n', 1;
-    std::cout << coap::ToText(reply->message.code()) << ' '
-              << coap::NameOf(reply->message.code());
+    std::cout << coap::ToText(reply->message.code()) << ' ' << coap::NameOf(reply->message.code());
     if (!reply->message.payload().empty()) std::cout << ": " << reply->message.payload();
     std::cout << '\n';
     return coap::IsSuccess(reply->message.code()) ? 0 : 1;

@@ -10,18 +10,16 @@ namespace {
 using coap::Code;
 
 constexpr WordFlag kNon = {.name = "non", .value = "", .help = "ask without confirmation"};
-constexpr WordFlag kTimeout = {.name = "timeout",
-                               .value = "TIME",
-                               .help = "as in 2s (default: 93s; 8s for a group)"};
+constexpr WordFlag kTimeout = {
+    .name = "timeout", .value = "TIME", .help = "as in 2s (default: 93s; 8s for a group)"};
 constexpr WordFlag kAccept = {.name = "accept",
                               .value = "FORMAT",
                               .help = "the format that is wanted, a number or a media type"};
 constexpr WordFlag kContentFormat = {
     .name = "content-format", .value = "FORMAT", .help = "the format of the body"};
 constexpr WordFlag kData = {.name = "data", .value = "TEXT", .help = "the body"};
-constexpr WordFlag kFile = {.name = "file",
-                            .value = "FILE",
-                            .help = "the body; - and without either: standard input"};
+constexpr WordFlag kFile = {
+    .name = "file", .value = "FILE", .help = "the body; - and without either: standard input"};
 constexpr WordFlag kBlockSize = {
     .name = "block-size", .value = "N", .help = "16 to 1024 bytes (default: 1024)"};
 constexpr WordFlag kETag = {.name = "etag", .value = "HEX", .help = "of what is here already"};
@@ -30,12 +28,12 @@ constexpr WordFlag kIfMatch = {
 constexpr WordFlag kIfNoneMatch = {
     .name = "if-none-match", .value = "", .help = "only where it is not there"};
 
-constexpr WordFlag kGetFlags[] = {kVerboseFlag, kNon,           kTimeout,      kAccept,
-                                  kETag,        kBlockSize,     kInterfaceFlag, kFolderFlag,
+constexpr WordFlag kGetFlags[] = {kVerboseFlag,   kNon,         kTimeout,       kAccept,
+                                  kETag,          kBlockSize,   kInterfaceFlag, kFolderFlag,
                                   kDirectoryFlag, kPetnamesFlag};
-constexpr WordFlag kBodyFlags[] = {kData,          kFile,       kContentFormat, kVerboseFlag,
-                                   kNon,           kTimeout,    kAccept,        kIfMatch,
-                                   kIfNoneMatch,   kBlockSize,  kInterfaceFlag, kFolderFlag,
+constexpr WordFlag kBodyFlags[] = {kData,          kFile,        kContentFormat, kVerboseFlag,
+                                   kNon,           kTimeout,     kAccept,        kIfMatch,
+                                   kIfNoneMatch,   kBlockSize,   kInterfaceFlag, kFolderFlag,
                                    kDirectoryFlag, kPetnamesFlag};
 constexpr WordFlag kDeleteFlags[] = {kVerboseFlag,   kNon,        kTimeout,       kIfMatch,
                                      kInterfaceFlag, kFolderFlag, kDirectoryFlag, kPetnamesFlag};
@@ -140,7 +138,8 @@ std::string CoapHelp() {
   return VerbHelp("coap", kVerbs) +
          "A URI is coap://HOST[:PORT]/path?query. HOST is an address as in [::1] or 127.0.0.1,\n"
          "localhost, a petname, a key in base32, or a name of theirs, with or without .internal.\n"
-         "The body of a success goes to standard output and nothing else does; what was refused is\n"
+         "The body of a success goes to standard output and nothing else does; what was refused "
+         "is\n"
          "said on standard error.\n\n"
          "exit codes of coap:\n"
          "  0 a 2.xx answer               1 the observation was ended by the other side\n"

@@ -57,8 +57,15 @@ absl::Status StatusOf(int error) {
     case EISDIR:
     case ENOTEMPTY:
       return absl::FailedPreconditionError("something else is there");
-    default:  // ENOENT, ENOTDIR, ELOOP and EXDEV: a link, or a way out
+    case ENOENT:
+    case ENOTDIR:
+    case ELOOP:  // a link
+    case EXDEV:  // a way out
+    case ENAMETOOLONG:
+    case ENXIO:
       return NotThere();
+    default:
+      return absl::InternalError("the file cannot be used");
   }
 }
 
@@ -141,7 +148,8 @@ Folder::~Folder() {
 int Folder::OpenBelow(const std::string& path, int flags) const {
   open_how how = {};
   // A pipe or a terminal must neither wait nor become the process's own.
-  how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  const int more = (flags & O_PATH) != 0 ? 0 : O_NONBLOCK | O_NOCTTY;
+  how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | more);
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
   // EAGAIN: something was renamed meanwhile, so that the kernel could not be sure.
   for (int attempt = 0; attempt < 8; ++attempt) {

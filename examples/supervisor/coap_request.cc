@@ -30,9 +30,8 @@ bool TakesBody(coap::Code method) {
 absl::StatusOr<std::string> BytesOf(const Words& words, std::string_view flag) {
   auto bytes = Unhex(words.Get(flag));
   if (bytes) return *std::move(bytes);
-  return absl::InvalidArgumentError(
-      absl::StrFormat("--%s: '%s' is no even number of hexadecimal digits", flag,
-                      Printable(words.Get(flag))));
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "--%s: '%s' is no even number of hexadecimal digits", flag, Printable(words.Get(flag))));
 }
 
 absl::Status AddConditions(const Words& words, coap::Message& message) {
@@ -124,10 +123,10 @@ int FailWith(const absl::Status& status, const CoapTarget& target) {
   if (absl::IsDeadlineExceeded(status))
     return Fail(kExitNoAnswer, absl::DeadlineExceededError(absl::StrFormat(
                                    "no answer from %s in time", target.peer.ToText())));
-  return Fail(ExitCodeOf(status),
-              absl::Status(status.code(),
-                           absl::StrFormat("%s: %s", target.peer.ToText(),
-                                           Printable(std::string(status.message())))));
+  return Fail(
+      ExitCodeOf(status),
+      absl::Status(status.code(), absl::StrFormat("%s: %s", target.peer.ToText(),
+                                                  Printable(std::string(status.message())))));
 }
 
 absl::StatusOr<CoapTarget> TargetOf(const Words& words, const Given& given, std::string_view verb) {
@@ -167,11 +166,12 @@ absl::StatusOr<int> CoapRequest(const Words& words, coap::Code method) {
   if (given.verbose) ExplainRequest(*message, *target);
   Exchange exchange(words.json(), given.verbose, group);
   const auto until = Clock::now() + *timeout;
-  const auto sent = (*client)->Request(
-      target->peer, *message, [&](const auto& response) { exchange.OnResponse(response); },
-      {.confirmable = !words.Has("non"), .timeout = *timeout});
+  const auto sent = (*client)->Request(target->peer, *message,
+                                       [&](const auto& response) { exchange.OnResponse(response); },
+                                       {.confirmable = !words.Has("non"), .timeout = *timeout});
   if (!sent.ok()) return sent.status();
-  const auto done = RunUntil(**client, [&] { return exchange.ended(); }, [&] { return until; });
+  const auto done = RunUntil(
+      **client, [&] { return exchange.ended(); }, [&] { return until; });
   (void)(*client)->Cancel(*sent);
   if (!done.ok()) return FailWith(done.status(), *target);
   if (!exchange.written().ok()) return exchange.written();
@@ -198,13 +198,14 @@ absl::StatusOr<int> CoapObserve(const Words& words) {
   if (given.verbose) ExplainRequest(*message, *target);
   Exchange exchange(words.json(), given.verbose, /*lines=*/true);
   const auto until = Clock::now() + *timeout;
-  const auto sent = (*client)->Request(
-      target->peer, *message,
-      [&](const auto& response) {
-        // What came in the same turn as the last one that was asked for.
-        if (*count == 0 || exchange.heard() < *count) exchange.OnResponse(response);
-      },
-      {.confirmable = !words.Has("non"), .timeout = *timeout, .observe = true});
+  const auto sent =
+      (*client)->Request(target->peer, *message,
+                         [&](const auto& response) {
+                           // What came in the same turn as the last one that was asked for.
+                           if (*count == 0 || exchange.heard() < *count)
+                             exchange.OnResponse(response);
+                         },
+                         {.confirmable = !words.Has("non"), .timeout = *timeout, .observe = true});
   if (!sent.ok()) return sent.status();
   const auto enough = [&] { return *count != 0 && exchange.heard() >= *count; };
   const auto stopped = [&] { return signals.source().stop_requested(); };

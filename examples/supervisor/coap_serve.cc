@@ -273,8 +273,7 @@ absl::StatusOr<int> CoapServe(const Words& words) {
   if (!poll.ok()) return poll.status();
   const auto options = OptionsOf(words, listen->address, *file_bytes);
   if (!options.ok()) return options.status();
-  const auto folder =
-      Folder::Open(std::string(words.positional()[0]), {.file_bytes = *file_bytes});
+  const auto folder = Folder::Open(std::string(words.positional()[0]), {.file_bytes = *file_bytes});
   if (!folder.ok()) return folder.status();
   auto socket = NewUdpSocket({.local = *listen});
   if (!socket.ok()) return socket.status();

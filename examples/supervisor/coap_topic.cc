@@ -60,8 +60,8 @@ absl::StatusOr<int> CoapPublish(const Words& words) {
 
   absl::Status failure;
   const auto sent = (*client)->Request(
-      target->peer, message,
-      [&](const auto& response) { failure.Update(response.status()); }, {.confirmable = false});
+      target->peer, message, [&](const auto& response) { failure.Update(response.status()); },
+      {.confirmable = false});
   if (!sent.ok()) return sent.status();
   const auto until = Clock::now() + kSending;
   const auto done = RunUntil(
@@ -85,8 +85,7 @@ absl::StatusOr<int> CoapSubscribe(const Words& words) {
   if (!count.ok()) return count.status();
   const auto timeout = TimeOf(words, "timeout", std::chrono::hours(24 * 365));
   if (!timeout.ok()) return timeout.status();
-  auto socket =
-      NewUdpSocket({.local = {.address = {}, .port = target->peer.port}, .shared = true});
+  auto socket = NewUdpSocket({.local = {.address = {}, .port = target->peer.port}, .shared = true});
   if (!socket.ok()) return socket.status();
   const auto endpoint = coap::Endpoint::Create(*std::move(socket));
   if (!endpoint.ok()) return endpoint.status();

@@ -84,8 +84,8 @@ std::uint16_t PortOf(const coap::Uri& uri, const Resolution& found) {
 
 absl::StatusOr<SocketAddress> LiteralOf(const coap::Uri& uri) {
   const bool is_ipv6 = uri.host.find(':') != uri.host.npos;
-  auto address = SocketAddress::Parse(absl::StrFormat(is_ipv6 ? "[%s]:%d" : "%s:%d", uri.host,
-                                                      static_cast<int>(uri.port)));
+  auto address = SocketAddress::Parse(
+      absl::StrFormat(is_ipv6 ? "[%s]:%d" : "%s:%d", uri.host, static_cast<int>(uri.port)));
   if (!address.ok()) return address.status();
   return address;
 }
@@ -244,9 +244,10 @@ absl::StatusOr<std::optional<coap::ContentFormat>> FormatOf(const Words& words,
   if (!words.Has(flag)) return std::optional<coap::ContentFormat>();
   const auto format = coap::ParseContentFormat(words.Get(flag));
   if (format) return format;
-  return Refuse("--%s: '%s' is no content format; write a number up to 65535, or a media type "
-                "such as text/plain, application/json or application/cbor",
-                flag, Printable(words.Get(flag)));
+  return Refuse(
+      "--%s: '%s' is no content format; write a number up to 65535, or a media type "
+      "such as text/plain, application/json or application/cbor",
+      flag, Printable(words.Get(flag)));
 }
 
 absl::StatusOr<std::uint8_t> BlockExponentOf(const Words& words) {
@@ -263,8 +264,9 @@ std::string Printable(std::string_view bytes) {
     const std::size_t count = CharacterBytes(bytes);
     const auto first = static_cast<unsigned char>(bytes[0]);
     // U+0080 to U+009F are control characters as well.
-    const bool control = first < ' ' || first == 0x7f ||
-                         (count == 2 && first == 0xc2 && static_cast<unsigned char>(bytes[1]) < 0xa0);
+    const bool control =
+        first < ' ' || first == 0x7f ||
+        (count == 2 && first == 0xc2 && static_cast<unsigned char>(bytes[1]) < 0xa0);
     if (count == 0 || control) {
       absl::StrAppendFormat(&text, "\\x%02x", static_cast<unsigned>(first));
       bytes.remove_prefix(1);
@@ -284,7 +286,8 @@ std::string OptionToText(const coap::OptionView& option) {
   if (option.number == OptionNumber::kContentFormat || option.number == OptionNumber::kAccept) {
     const auto format = static_cast<coap::ContentFormat>(number.value_or(0));
     const std::string_view known = coap::NameOf(format);
-    if (number && *number <= 0xffff && !known.empty()) return absl::StrFormat("%s: %s", name, known);
+    if (number && *number <= 0xffff && !known.empty())
+      return absl::StrFormat("%s: %s", name, known);
   }
   if (option.number == OptionNumber::kBlock1 || option.number == OptionNumber::kBlock2) {
     const auto block = coap::Block::FromUint(static_cast<std::uint32_t>(number.value_or(0)));

@@ -15,10 +15,10 @@
 
 namespace waxvm::cli {
 
-inline constexpr int kExitClientError = 4;   ///< the response was 4.xx
-inline constexpr int kExitServerError = 5;   ///< the response was 5.xx
-inline constexpr int kExitNobodyThere = 6;   ///< rejected with a reset, or unreachable
-inline constexpr int kExitNoAnswer = 124;    ///< none in time
+inline constexpr int kExitClientError = 4;  ///< the response was 4.xx
+inline constexpr int kExitServerError = 5;  ///< the response was 5.xx
+inline constexpr int kExitNobodyThere = 6;  ///< rejected with a reset, or unreachable
+inline constexpr int kExitNoAnswer = 124;   ///< none in time
 
 inline constexpr WordFlag kFolderFlag = {
     .name = "folder", .value = "FOLDER", .help = "where names and adverts are (default: ~/.waxvm)"};

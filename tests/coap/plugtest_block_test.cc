@@ -214,7 +214,7 @@ TEST(PlugtestBlockLossy, BodiesArriveWholeOrNotAtAll) {
     EXPECT_EQ(heard.status.code(), absl::StatusCode::kDeadlineExceeded);
     const std::string& last = wire.captured().back().bytes;
     EXPECT_EQ(std::count_if(wire.captured().begin(), wire.captured().end(),
-                            [&](const Captured& message) { return message.bytes == last; }),
+                            [&](const Captured& sent) { return sent.bytes == last; }),
               5)
         << wire.ToText();
   }

@@ -92,8 +92,9 @@ TEST_P(PlugtestCore, Core10TokenOfOneToEightBytes) {
   for (std::size_t bytes = 1; bytes <= 8; ++bytes) {
     wire.captured().clear();
     const std::string token = std::string("\0\xff tokens", 9).substr(0, bytes);
-    SendRaw(*raw, server.local_address(),
-            Compose(Type::kCon, Code::kGet, static_cast<std::uint16_t>(bytes), token, Get("/test")));
+    SendRaw(
+        *raw, server.local_address(),
+        Compose(Type::kCon, Code::kGet, static_cast<std::uint16_t>(bytes), token, Get("/test")));
     ExpectSent(2);
     const Captured response = Expect(1, server, Type::kAck, Code::kContent);
     EXPECT_EQ(response.token(), token);
@@ -190,8 +191,7 @@ TEST_P(PlugtestCore, Core16LossySeparate) {
     bool lost = false;
     wire.Lose([&](const Captured& message) {
       const bool from_client = message.from == client.local_address();
-      const bool is[] = {message.code() == Code::kGet,
-                         message.type() == Type::kAck && !from_client,
+      const bool is[] = {message.code() == Code::kGet, message.type() == Type::kAck && !from_client,
                          message.code() == Code::kContent,
                          message.type() == Type::kAck && from_client};
       const bool loses = !lost && is[victim];
@@ -241,8 +241,7 @@ TEST(PlugtestCoreLossy, Core15And16OnANetworkThatLosesAThird) {
           return responder.Send(Code::kContent, ToBytes(query), ContentFormat::kTextPlain);
         deferred.push_back(responder.Defer());
         wire.At(milliseconds(1500), [&, query, at = deferred.size() - 1] {
-          deferred[at].Send(
-              Message(Code::kContent).SetPayload(ContentFormat::kTextPlain, query));
+          deferred[at].Send(Message(Code::kContent).SetPayload(ContentFormat::kTextPlain, query));
         });
       };
       ASSERT_TRUE(server.Serve(std::move(resource)).ok());
@@ -417,9 +416,7 @@ TEST_P(PlugtestCore, Core31Ping) {
 class PingSide final : public LayerHandler, public DatagramSink {
  public:
   std::span<std::byte> Reserve(const SocketAddress&, std::size_t) override { return room_; }
-  void Commit(std::size_t bytes) override {
-    sent.emplace_back(ToText(Bytes(room_).first(bytes)));
-  }
+  void Commit(std::size_t bytes) override { sent.emplace_back(ToText(Bytes(room_).first(bytes))); }
   void OnRequest(const Turn&, const IncomingRequest&) override {}
   void OnResponse(const Turn&, const IncomingResponse&) override {}
   void OnRequestFailed(const Turn&, OutgoingId, std::uint64_t, Failure) override {}

@@ -71,8 +71,8 @@ class PlugtestObserve : public Plugtest {
     ASSERT_TRUE(confirming->Serve(std::move(resource)).ok());
   }
   Notifications ObserveConfirming() {
-    const auto heard = wire.Ask(client, confirming->local_address(), Get("/obs"),
-                                {.observe = true});
+    const auto heard =
+        wire.Ask(client, confirming->local_address(), Get("/obs"), {.observe = true});
     EXPECT_TRUE(wire.RunUntil([&] { return !heard->empty(); }, seconds(10)));
     return heard;
   }
@@ -239,9 +239,8 @@ TEST_P(PlugtestObserve, Obs08AnotherContentFormatEndsObservations) {
   EXPECT_EQ(heard->back().code(), Code::kNotAcceptable);
   EXPECT_FALSE(heard->back().more);
   const Captured last = wire.captured().back();
-  const Captured ended = last.code() == Code::kNotAcceptable
-                             ? last
-                             : wire.captured()[wire.captured().size() - 2];
+  const Captured ended =
+      last.code() == Code::kNotAcceptable ? last : wire.captured()[wire.captured().size() - 2];
   EXPECT_EQ(ended.code(), Code::kNotAcceptable) << wire.ToText();
   EXPECT_EQ(ended.token(), token);
   EXPECT_FALSE(ended.options().observe());

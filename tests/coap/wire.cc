@@ -94,8 +94,7 @@ Endpoint& Wire::Add(EndpointOptions options, const SocketAddress* address) {
   std::array<std::uint8_t, 32> seed{};
   seed[0] = ++seeds_;
   options.seed = seed;
-  auto made =
-      Endpoint::Create(address == nullptr ? NewSocket() : NewSocket(*address), options);
+  auto made = Endpoint::Create(address == nullptr ? NewSocket() : NewSocket(*address), options);
   EXPECT_TRUE(made.ok()) << made.status();
   endpoints_.push_back(*std::move(made));
   return *endpoints_.back();
@@ -111,8 +110,8 @@ void Wire::Record(Captured& captured) {
   if (view.ok()) {
     captured.options_ = view.options().encoded().size();
     if (captured.options_ != 0)
-      captured.options_at_ = static_cast<std::size_t>(
-          view.options().encoded().data() - ToBytes(captured.bytes).data());
+      captured.options_at_ = static_cast<std::size_t>(view.options().encoded().data() -
+                                                      ToBytes(captured.bytes).data());
   }
   captured.lost = losses_ && losses_(captured);
   captured_.push_back(captured);

@@ -89,6 +89,7 @@ class Wire {
                 const RequestOptions& options = {});
 
   std::vector<Captured>& captured() { return captured_; }
+  const std::vector<Captured>& captured() const { return captured_; }
   /// Those that were not lost, in their order.
   std::vector<Captured> Arrived() const;
   /// The captured ones as text, for failures.
