@@ -83,9 +83,10 @@ std::uint16_t PortOf(const coap::Uri& uri, const Resolution& found) {
 }
 
 absl::StatusOr<SocketAddress> LiteralOf(const coap::Uri& uri) {
-  const bool is_ipv6 = uri.host.find(':') != uri.host.npos;
-  auto address = SocketAddress::Parse(
-      absl::StrFormat(is_ipv6 ? "[%s]:%d" : "%s:%d", uri.host, static_cast<int>(uri.port)));
+  const int port = uri.port;
+  const bool ipv6 = uri.host.find(':') != uri.host.npos;
+  auto address = SocketAddress::Parse(ipv6 ? absl::StrFormat("[%s]:%d", uri.host, port)
+                                           : absl::StrFormat("%s:%d", uri.host, port));
   if (!address.ok()) return address.status();
   return address;
 }

@@ -212,7 +212,10 @@ TempFolder::~TempFolder() {
 void TempFolder::Write(const std::string& name, const std::string& bytes) const {
   const std::filesystem::path path = path_ + "/" + name;
   std::filesystem::create_directories(path.parent_path());
-  std::ofstream(path, std::ios::binary) << bytes;
+  // At once: whoever looks meanwhile sees the old or the new one.
+  const std::filesystem::path part = path.parent_path() / ".part";
+  std::ofstream(part, std::ios::binary) << bytes;
+  std::filesystem::rename(part, path);
 }
 
 std::string LongText(std::size_t bytes) {

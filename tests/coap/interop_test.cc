@@ -155,7 +155,7 @@ TEST_F(LibcoapInterop, OurClientAndItsServer) { UseItsServer(UriOf(StartItsServe
 TEST_F(LibcoapInterop, ItsClientAndOurServerWithLosses) {
   FillOurFolder();
   Served served(folder_ / "www", {"--writable", "--poll=50ms"});
-  LossyRelay relay(served.port(), kLoss, 1);
+  LossyRelay relay(served.port(), kLoss, 7);
   for (int i = 0; i < 5; ++i) EXPECT_EQ(Client({}, relay.Uri("/text.txt")), "hello");
   folder_.Write("www/long", LongText(6'000));
   EXPECT_TRUE(Client({}, relay.Uri("/long")) == LongText(6'000)) << error_;
