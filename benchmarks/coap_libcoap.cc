@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exchanges between two libcoap contexts, over the same sockets and peers. libcoap is not thread-safe:
-// the server is a process of its own. Its own client sessions have a socket each, so the client's
-// come about as those of a server do: by a ping from each peer to the one socket, whereupon the
-// client sends its requests on them.
+// Exchanges between two libcoap contexts, over the same sockets and peers. libcoap is not
+// thread-safe: the server is a process of its own. Its own client sessions have a socket each, so
+// the client's come about as those of a server do: by a ping from each peer to the one socket,
+// whereupon the client sends its requests on them.
 #include <coap3/coap.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -71,12 +71,11 @@ class LibcoapLoad final : public ExchangeLoad {
       if (event == COAP_EVENT_SERVER_SESSION_NEW) Self(session)->sessions_.push_back(session);
       return 0;
     });
-    coap_register_response_handler(
-        context_, [](coap_session_t* session, const coap_pdu_t*, const coap_pdu_t* received,
-                     coap_mid_t) {
-          Self(session)->OnResponse(coap_pdu_get_code(received));
-          return COAP_RESPONSE_OK;
-        });
+    coap_register_response_handler(context_, [](coap_session_t* session, const coap_pdu_t*,
+                                                const coap_pdu_t* received, coap_mid_t) {
+      Self(session)->OnResponse(coap_pdu_get_code(received));
+      return COAP_RESPONSE_OK;
+    });
     WAXVM_ASSIGN_OR_RETURN(const std::uint16_t server_port, MakeSessions());
     server_ = fork();
     if (server_ < 0) return ErrnoStatus(errno, "fork");
@@ -142,9 +141,8 @@ class LibcoapLoad final : public ExchangeLoad {
   void Ask() {
     coap_session_t* const session = sessions_[next_++ % pairs_];
     ++on_their_way_;
-    coap_pdu_t* const request =
-        coap_new_pdu(confirmable_ ? COAP_MESSAGE_CON : COAP_MESSAGE_NON, COAP_REQUEST_CODE_GET,
-                     session);
+    coap_pdu_t* const request = coap_new_pdu(confirmable_ ? COAP_MESSAGE_CON : COAP_MESSAGE_NON,
+                                             COAP_REQUEST_CODE_GET, session);
     std::uint8_t token[8];
     std::size_t token_bytes = 0;
     coap_session_new_token(session, &token_bytes, token);
@@ -155,7 +153,8 @@ class LibcoapLoad final : public ExchangeLoad {
       status_ = Unavailable("libcoap could not send a request");
   }
   void OnResponse(coap_pdu_code_t code) {
-    if (code != COAP_RESPONSE_CODE_CONTENT) status_ = Unavailable("libcoap answered %d", static_cast<int>(code));
+    if (code != COAP_RESPONSE_CODE_CONTENT)
+      status_ = Unavailable("libcoap answered %d", static_cast<int>(code));
     --on_their_way_;
     --left_;
     if (status_.ok()) Ask();

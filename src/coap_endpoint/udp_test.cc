@@ -24,8 +24,7 @@ using std::chrono::seconds;
 class CoapUdp : public testing::TestWithParam<UdpBackend> {
  protected:
   std::unique_ptr<Endpoint> Open(const std::string& at, const EndpointOptions& options = {}) {
-    auto socket =
-        NewUdpSocket({.local = *SocketAddress::Parse(at), .backend = GetParam()});
+    auto socket = NewUdpSocket({.local = *SocketAddress::Parse(at), .backend = GetParam()});
     EXPECT_TRUE(socket.ok()) << socket.status();
     auto endpoint = Endpoint::Create(*std::move(socket), options);
     EXPECT_TRUE(endpoint.ok()) << endpoint.status();
@@ -169,13 +168,12 @@ TEST_P(CoapUdp, AnAnswerComesFromTheAddressThatWasAskedAlsoLater) {
   const SocketAddress from = *SocketAddress::Parse("127.8.9.10:0");
   SocketAddress answered;
   ASSERT_TRUE(client
-                  ->Request(
-                      to, Get("/slow"),
-                      [&](const absl::StatusOr<Response>& response) {
-                        ASSERT_TRUE(response.ok()) << response.status();
-                        answered = response->peer;
-                      },
-                      {.local = from})
+                  ->Request(to, Get("/slow"),
+                            [&](const absl::StatusOr<Response>& response) {
+                              ASSERT_TRUE(response.ok()) << response.status();
+                              answered = response->peer;
+                            },
+                            {.local = from})
                   .ok());
   const auto end = Clock::now() + seconds(10);
   const auto run = [&](auto done) {

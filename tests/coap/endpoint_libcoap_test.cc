@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Endpoints and libcoap's client and server, over loopback, with both backends.
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,15 +42,14 @@ class LibcoapTest : public testing::TestWithParam<UdpBackend> {
   void SetUp() override {
     if (!std::filesystem::exists(kClient) || !std::filesystem::exists(kServer))
       GTEST_SKIP() << "libcoap3-bin is not installed";
-    auto socket = NewUdpSocket(
-        {.local = *SocketAddress::Parse("[::1]:0"), .backend = GetParam()});
+    auto socket = NewUdpSocket({.local = *SocketAddress::Parse("[::1]:0"), .backend = GetParam()});
     ASSERT_TRUE(socket.ok()) << socket.status();
     auto endpoint = Endpoint::Create(*std::move(socket), {.confirm_every = 2});
     ASSERT_TRUE(endpoint.ok()) << endpoint.status();
     endpoint_ = *std::move(endpoint);
     ASSERT_TRUE(endpoint_->Start().ok());
-    folder_ = std::filesystem::temp_directory_path() /
-              ("coap_libcoap_test." + std::to_string(getpid()));
+    folder_ =
+        std::filesystem::temp_directory_path() / ("coap_libcoap_test." + std::to_string(getpid()));
     std::filesystem::create_directories(folder_);
   }
   void TearDown() override {
@@ -64,7 +63,8 @@ class LibcoapTest : public testing::TestWithParam<UdpBackend> {
   /// coap-client's standard output.
   std::string Client(std::vector<std::string> arguments, const std::string& path) {
     arguments.insert(arguments.begin(), {kClient, "-B", "10"});
-    arguments.push_back(absl::StrFormat("coap://[::1]:%d%s", endpoint_->local_address().port, path));
+    arguments.push_back(
+        absl::StrFormat("coap://[::1]:%d%s", endpoint_->local_address().port, path));
     support::RunOptions options;
     options.limit = seconds(30);
     const support::Completed done = support::Run(arguments, options);
@@ -88,17 +88,16 @@ class LibcoapTest : public testing::TestWithParam<UdpBackend> {
     return address;
   }
   void ServeStore() {
-    ASSERT_TRUE(endpoint_
-                    ->Serve({.path = "/store",
-                             .methods = {Code::kGet, Code::kPut, Code::kPost, Code::kDelete,
-                                         Code::kFetch, Code::kIPatch},
-                             .observable = true,
-                             .attributes = {{"rt", "store"}},
-                             .handler =
-                                 [this](const ServedRequest& request, Responder& responder) {
-                                   Handle(request, responder);
-                                 }})
-                    .ok());
+    ASSERT_TRUE(
+        endpoint_
+            ->Serve({.path = "/store",
+                     .methods = {Code::kGet, Code::kPut, Code::kPost, Code::kDelete, Code::kFetch,
+                                 Code::kIPatch},
+                     .observable = true,
+                     .attributes = {{"rt", "store"}},
+                     .handler = [this](const ServedRequest& request,
+                                       Responder& responder) { Handle(request, responder); }})
+            .ok());
   }
   void Handle(const ServedRequest& request, Responder& responder) {
     ++handled_;
@@ -210,8 +209,7 @@ TEST_P(LibcoapTest, ItsServerAnswersUs) {
   EXPECT_EQ(made.code(), Code::kContent);
   EXPECT_TRUE(made.payload() == text) << made.payload().size();
   EXPECT_EQ(ask(Message(Code::kDelete).SetPath("/made")).code(), Code::kDeleted);
-  const auto unreliable =
-      endpoint_->Ask(server, Message(Code::kGet), {.confirmable = false});
+  const auto unreliable = endpoint_->Ask(server, Message(Code::kGet), {.confirmable = false});
   ASSERT_TRUE(unreliable.ok()) << unreliable.status();
   EXPECT_EQ(unreliable->message.code(), Code::kContent);
 }
@@ -220,14 +218,14 @@ TEST_P(LibcoapTest, ItsServerIsObservedByUs) {
   const SocketAddress server = StartServer();
   std::mutex mutex;
   std::vector<std::string> told;
-  const auto id = endpoint_->Request(
-      server, Message(Code::kGet).SetPath("/time"),
-      [&](const absl::StatusOr<Response>& response) {
-        const std::lock_guard<std::mutex> lock(mutex);
-        told.push_back(response.ok() ? std::string(ToText(response->payload))
-                                     : response.status().ToString());
-      },
-      {.observe = true});
+  const auto id =
+      endpoint_->Request(server, Message(Code::kGet).SetPath("/time"),
+                         [&](const absl::StatusOr<Response>& response) {
+                           const std::lock_guard<std::mutex> lock(mutex);
+                           told.push_back(response.ok() ? std::string(ToText(response->payload))
+                                                        : response.status().ToString());
+                         },
+                         {.observe = true});
   ASSERT_TRUE(id.ok()) << id.status();
   std::this_thread::sleep_for(milliseconds(3500));
   EXPECT_TRUE(endpoint_->Cancel(*id));
