@@ -40,6 +40,9 @@ int AdvertCommand(std::span<const std::string_view> arguments);
 int NameCommand(std::span<const std::string_view> arguments);
 int MailboxCommand(std::span<const std::string_view> arguments);
 
+/// `waxvm coap …`. Its exit codes are in its help.
+int CoapCommand(std::span<const std::string_view> arguments);
+
 /// What `waxvm call --help` prints, also a part of `waxvm help`.
 std::string CallHelp();
 /// The same of `waxvm dns --help`.

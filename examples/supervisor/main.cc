@@ -23,6 +23,7 @@ int Help() {
       "  waxvm call [flags] -- PROGRAM FUNCTION [ARGUMENT]   call a function of PROGRAM\n"
       "  waxvm dns [flags]                          answer DNS questions about names\n"
       "  waxvm providers [--json]                   what can isolate here, and what it is worth\n"
+      "  waxvm coap VERB                            ask, serve and observe CoAP resources\n"
       "  waxvm key | cga | advert | name VERB       keys, addresses, signed records, names; each "
       "has --help\n"
       "  waxvm mailbox VERB                         durable queues; mailbox --help\n"
@@ -39,7 +40,7 @@ int Help() {
 
 int Dispatch(std::span<const std::string_view> arguments) {
   static constexpr std::array<std::string_view, 10> kCommands = {
-      "run", "call", "dns", "providers", "key", "cga", "advert", "name", "mailbox", "help"};
+      "run", "call", "dns", "providers", "key", "cga", "advert", "name", "coap", "mailbox", "help"};
   if (arguments.empty()) {
     absl::FPrintF(stderr,
                   "waxvm: no command is given; write waxvm run -- PROGRAM, or see waxvm help\n");
@@ -55,6 +56,7 @@ int Dispatch(std::span<const std::string_view> arguments) {
   if (command == "advert") return AdvertCommand(arguments.subspan(1));
   if (command == "name") return NameCommand(arguments.subspan(1));
   if (command == "mailbox") return MailboxCommand(arguments.subspan(1));
+  if (command == "coap") return CoapCommand(arguments.subspan(1));
   if (command == "help" || command == "--help" || command == "-h") return Help();
   if (command == "--version" || command == "version") {
     absl::PrintF("waxvm %s\n", WAXVM_VERSION);

@@ -175,7 +175,8 @@ class Endpoint {
 
   /// Sends a request, in blocks where it is long, and tells `handler` what comes of it. To a group
   /// it is non-confirmable, whatever the options say. With a No-Response option that wants nothing,
-  /// the handler is never called unless it fails to be sent. Errors: kInvalidArgument;
+  /// the handler is never called unless it fails to be sent. A Block2 option of number 0 asks for
+  /// blocks of that size, one of another number for that block alone. Errors: kInvalidArgument;
   /// kResourceExhausted where a bound is met; the handler is not called then.
   absl::StatusOr<RequestId> Request(const SocketAddress& peer, const Message& message,
                                     ResponseHandler handler, const RequestOptions& options = {});

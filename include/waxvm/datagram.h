@@ -114,6 +114,9 @@ struct UdpOptions {
   /// or refused. Without fragments the kernel also has less to do for each datagram of IPv4.
   /// Spec: RFC 8085 section 3.2.
   bool fragments = true;
+  /// Whether others may have the same port, and each gets what comes to the groups that it joined.
+  /// Attack: any process of this host can then take what was sent to this address alone.
+  bool shared = false;
   /// How far what is sent to a group goes. Spec: RFC 3493 section 5.2.
   int multicast_hops = 1;
 };

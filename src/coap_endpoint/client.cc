@@ -64,10 +64,14 @@ absl::StatusOr<RequestId> Client::Request(const Turn& turn, const SocketAddress&
   pending.request.append(2, '\0');
   pending.request.append(ToText(encoded));
   const bool cut = message.payload().size() > std::size_t{16} << options_.block_exponent;
+  // Blocks that are asked for by hand; the first one, of some size, asks for all in that size.
   pending.whole = pending.silent = false;
   for (const OptionView& option : message.options()) {
-    pending.whole = pending.whole || option.number == OptionNumber::kBlock1 ||
-                    option.number == OptionNumber::kBlock2;
+    if (option.number == OptionNumber::kBlock1) pending.whole = true;
+    if (option.number == OptionNumber::kBlock2) {
+      const std::optional<Block> block = message.options().block2();
+      pending.whole = pending.whole || !block || !block->is_legal() || block->number != 0;
+    }
     if (option.number == OptionNumber::kNoResponse)
       pending.silent = (option.AsUint().value_or(0) & kNoResponseAtAll) == kNoResponseAtAll;
   }

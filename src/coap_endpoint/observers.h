@@ -31,6 +31,8 @@ struct Observer {
   /// The request that made it one, as Keep has it; its token is what it is known by.
   std::string request;
   std::shared_ptr<Served> served;
+  /// Of the answer that made it one: all that follow have the same. Spec: RFC 7641 section 4.2.
+  std::optional<ContentFormat> format;
   std::uint32_t generation = 0;
   bool used = false;
   /// A confirmable notification is under way: what changes meanwhile is told afterwards.

@@ -5,12 +5,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "src/base/status.h"
+#include "waxvm/coap_uri.h"
 
 namespace waxvm::coap {
 namespace {
 
 Link LinkOf(const Resource& resource) {
-  Link link = {.target = resource.path, .attributes = resource.attributes};
+  // A path is not encoded, a link is.
+  Link link = {.target = PathAndQueryOf(Message(Code::kGet).SetPath(resource.path).options()),
+               .attributes = resource.attributes};
   if (resource.observable) link.With("obs");
   if (resource.produces.empty()) return link;
   std::string formats;

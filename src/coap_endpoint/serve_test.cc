@@ -10,6 +10,7 @@
 
 #include "src/coap_endpoint/endpoint_for_test.h"
 #include "waxvm/coap_endpoint.h"
+#include "waxvm/coap_uri.h"
 
 namespace waxvm::coap {
 namespace {
@@ -251,6 +252,49 @@ TEST_F(CoapServe, ListsWhatItServesAndFilters) {
   EXPECT_EQ(list("rt=nothing"), "");
   EXPECT_EQ(Ask(Message(Code::kDelete).SetPath("/.well-known/core")).code(),
             Code::kMethodNotAllowed);
+}
+
+TEST_F(CoapServe, WhatServesEverythingDoesNotServeTheList) {
+  ServeText("/", "everything", {.prefix = true, .listed = false});
+  ServeText("/two words/\xc3\xa4<>\"%", "x");
+  EXPECT_EQ(Ask(Get("/anything/else")).payload(), "everything");
+  // The path is encoded, so that whoever follows the link asks for it.
+  const std::string list = Ask(Get("/.well-known/core")).payload();
+  EXPECT_EQ(list, "</two%20words/%C3%A4%3C%3E%22%25>");
+  const auto links = ParseLinks(list);
+  ASSERT_TRUE(links.ok()) << links.status();
+  const auto uri = Uri::Parse("coap://[fd00::1]" + links->front().target);
+  ASSERT_TRUE(uri.ok()) << uri.status();
+  Message followed(Code::kGet);
+  uri->ToOptions(followed);
+  EXPECT_EQ(Ask(followed).payload(), "x");
+  // Unless it serves just that.
+  ServeText("/.well-known/core", "of its own");
+  EXPECT_EQ(Ask(Get("/.well-known/core")).payload(), "of its own");
+}
+
+TEST_F(CoapServe, NotificationsKeepTheirFormat) {
+  ContentFormat format = ContentFormat::kTextPlain;
+  ASSERT_TRUE(server
+                  .Serve({.path = "/x",
+                          .observable = true,
+                          .handler =
+                              [&](const ServedRequest&, Responder& responder) {
+                                responder.Send(Code::kContent, ToBytes("x"), format);
+                              }})
+                  .ok());
+  const auto heard = world.Ask(client, server, Get("/x"), {.observe = true});
+  world.RunFor(seconds(1));
+  server.Notify("/x");
+  world.RunFor(seconds(1));
+  ASSERT_EQ(heard->size(), 2u);
+  format = ContentFormat::kJson;
+  server.Notify("/x");
+  world.RunFor(seconds(1));
+  ASSERT_EQ(heard->size(), 3u);
+  EXPECT_EQ(heard->back().code(), Code::kNotAcceptable);
+  EXPECT_FALSE(heard->back().more);
+  EXPECT_EQ(server.stats().observers, 0u);
 }
 
 TEST_F(CoapServe, ALongListComesInBlocks) {

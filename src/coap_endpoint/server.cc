@@ -16,6 +16,7 @@ using std::chrono::milliseconds;
 using TimePoint = std::chrono::steady_clock::time_point;
 
 constexpr milliseconds kRetryTime{100};
+constexpr std::string_view kDiscovery = "/.well-known/core";
 constexpr std::uint64_t kProxyOptions =
     std::uint64_t{1} << static_cast<int>(OptionNumber::kProxyUri) |
     std::uint64_t{1} << static_cast<int>(OptionNumber::kProxyScheme);
@@ -153,9 +154,12 @@ void Server::DispatchProxied(AnswerContext& context, const IncomingRequest& inco
 void Server::Dispatch(AnswerContext& context, const IncomingRequest& incoming, Bytes payload) {
   const MessageView& message = incoming.message;
   const std::shared_ptr<Served>* found = resources_.Find(message.options());
-  if (found == nullptr) {
-    if (message.options().PathIs("/.well-known/core")) return Discover(context);
-    return Send(context, Code::kNotFound, {}, std::nullopt);
+  // What serves everything below a path does not serve the list, unless it is there for that.
+  if (found == nullptr || (*found)->resource.prefix) {
+    if (message.options().PathIs(kDiscovery) &&
+        (found == nullptr || (*found)->resource.path != kDiscovery))
+      return Discover(context);
+    if (found == nullptr) return Send(context, Code::kNotFound, {}, std::nullopt);
   }
   // Kept while the handler runs, which may remove it.
   const std::shared_ptr<Served> served = *found;

@@ -55,6 +55,14 @@ void Server::SendComposed(AnswerContext& context, Message response) {
       context.observer == 0 ? kNoObserver : observers_.FromCookie(context.observer);
   // It was ended meanwhile.
   if (context.notification && observer == kNoObserver) return;
+  if (observer != kNoObserver && response.code() == Code::kContent) {
+    const std::optional<ContentFormat> format = response.options().content_format();
+    // It asked for one format, and would take another for it. Spec: RFC 7641 section 4.2.
+    if (context.notification && format != observers_[observer].format)
+      response = Message(Code::kNotAcceptable);
+    else
+      observers_[observer].format = format;
+  }
   if (observer != kNoObserver && IsSuccess(response.code()))
     response.SetObserve(observers_[observer].served->next_number);
   if (context.block1) response.SetBlock1(*context.block1);

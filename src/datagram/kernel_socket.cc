@@ -90,7 +90,8 @@ bool SetUp(int fd, const UdpOptions& options, bool any, bool only6) {
     SetOption(fd, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
     if (!only6) SetOption(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO);
   }
-  return SetOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, only6 ? 1 : 0) &&
+  return (!options.shared || SetOption(fd, SOL_SOCKET, SO_REUSEADDR, 1)) &&
+         SetOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, only6 ? 1 : 0) &&
          SetOption(fd, IPPROTO_IPV6, IPV6_RECVERR, 1) &&
          SetOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, options.multicast_hops) &&
          (!any || SetOption(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1));

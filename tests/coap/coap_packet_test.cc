@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The codec against the npm package coap-packet, which is installed into the build folder first. It
 // takes more than RFC 7252 allows; each such case is named below and must be seen.
-#include <unistd.h>
-
-#include <filesystem>
 #include <map>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "gtest/gtest.h"
 #include "tests/coap/messages.h"
+#include "tests/coap/npm.h"
 #include "tests/support/process.h"
 #include "waxvm/coap_message.h"
 
@@ -21,38 +18,6 @@ namespace {
 
 constexpr int kMessages = 60000;
 constexpr char kPackage[] = "coap-packet@1.1.1";
-
-/// The path of a program; "" where there is none.
-std::string Find(std::string_view program) {
-  const char* const path = std::getenv("PATH");
-  std::istringstream folders(path != nullptr ? path : "/usr/bin:/bin");
-  for (std::string folder; std::getline(folders, folder, ':');) {
-    const std::string file = folder + '/' + std::string(program);
-    if (access(file.c_str(), X_OK) == 0) return file;
-  }
-  return "";
-}
-
-/// Why the package cannot be used; "" where it can.
-std::string Install() {
-  const std::filesystem::path folder = WAXVM_NPM_FOLDER;
-  if (Find("node").empty()) return "there is no node here";
-  if (std::filesystem::exists(folder / "node_modules" / "coap-packet" / "package.json")) return "";
-  const std::string npm = Find("npm");
-  if (npm.empty()) return "there is no npm here";
-  std::filesystem::create_directories(folder);
-  support::RunOptions options;
-  options.limit = std::chrono::seconds(60);
-  options.start.working_folder = folder;
-  for (char** entry = environ; *entry != nullptr; ++entry)
-    options.start.environment.emplace_back(*entry);
-  const support::Completed done =
-      support::Run({npm, "install", "--prefix", folder, "--no-audit", "--no-fund", "--no-save",
-                    "--ignore-scripts", kPackage},
-                   options);
-  if (done.exit_code == 0) return "";
-  return absl::StrFormat("npm cannot install %s: %s", kPackage, done.error.substr(0, 300));
-}
 
 /// What the reader of coap-packet writes of a message.
 std::string LineOf(const Fields& fields) {
@@ -80,7 +45,7 @@ bool IsTakenByCoapPacket(Reason reason) {
 }
 
 TEST(CoapPacket, AgreesButForWhatIsNamed) {
-  const std::string why = Install();
+  const std::string why = InstallPackage(WAXVM_NPM_FOLDER, kPackage);
   if (!why.empty()) GTEST_SKIP() << why;
   Generator generator(3);
   std::vector<std::string> datagrams;
@@ -94,7 +59,7 @@ TEST(CoapPacket, AgreesButForWhatIsNamed) {
     datagrams.push_back(std::move(datagram));
   }
   const support::Completed done =
-      support::Run({Find("node"), WAXVM_COAP_PACKET_READER, WAXVM_NPM_FOLDER}, options);
+      support::Run({FindProgram("node"), WAXVM_COAP_PACKET_READER, WAXVM_NPM_FOLDER}, options);
   ASSERT_EQ(done.exit_code, 0) << done.error;
   std::istringstream lines(done.output);
   std::map<Reason, int> taken;
