@@ -24,9 +24,9 @@ int Help() {
       "  waxvm dns [flags]                          answer DNS questions about names\n"
       "  waxvm providers [--json]                   what can isolate here, and what it is worth\n"
       "  waxvm coap VERB                            ask, serve and observe CoAP resources\n"
-      "  waxvm key | cga | advert | name VERB       keys, addresses, signed records, names; each "
-      "has --help\n"
-      "  waxvm mailbox VERB                         durable queues; mailbox --help\n"
+      "  waxvm mailbox VERB                         durable queues\n"
+      "  waxvm key | cga | advert | name VERB       keys, addresses, signed records, names\n"
+      "                                             (each VERB's command has --help)\n"
       "  waxvm help | --help | --version\n\n"
       "flags of run:\n%s\n"
       "exit codes of run:\n"
@@ -39,7 +39,7 @@ int Help() {
 }
 
 int Dispatch(std::span<const std::string_view> arguments) {
-  static constexpr std::array<std::string_view, 10> kCommands = {
+  static constexpr std::array<std::string_view, 11> kCommands = {
       "run", "call", "dns", "providers", "key", "cga", "advert", "name", "coap", "mailbox", "help"};
   if (arguments.empty()) {
     absl::FPrintF(stderr,
