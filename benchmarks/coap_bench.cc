@@ -26,6 +26,12 @@ void RegisterAll() {
     Register("Wax" + type, [confirmable](std::size_t in_flight) {
       return NewWaxLoad(confirmable, UdpBackend::kDefault, in_flight);
     });
+    Register("Libcoap" + type, [confirmable](std::size_t in_flight) {
+      return NewLibcoapLoad(confirmable, kPairs, in_flight);
+    });
+    Register("LibcoapOnePeer" + type, [confirmable](std::size_t in_flight) {
+      return NewLibcoapLoad(confirmable, 1, in_flight);
+    });
     Register("WaxIoUring" + type, [confirmable](std::size_t in_flight) {
       return NewWaxLoad(confirmable, UdpBackend::kIoUring, in_flight);
     });

@@ -229,6 +229,12 @@ class SocketLoad final : public ExchangeLoad {
   std::size_t on_their_way_ = 0;
 };
 
+double CpuMicroseconds(clockid_t clock) {
+  timespec time = {};
+  clock_gettime(clock, &time);
+  return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_nsec) * 1e-3;
+}
+
 SocketAddress AddressOf(std::uint8_t net, std::size_t pair, std::uint16_t port) {
   SocketAddress result;
   result.address.bytes[10] = result.address.bytes[11] = 0xff;
@@ -270,11 +276,19 @@ void MeasureExchanges(benchmark::State& state, const NewLoad& make, std::size_t 
   // Every peer is known before it counts.
   absl::Status status = load.ok() ? (*load)->Run(2 * kPairs) : load.status();
   if (!status.ok()) state.SkipWithError(status.ToString().c_str());
+  const double asks_before = CpuMicroseconds(CLOCK_THREAD_CPUTIME_ID);
+  const double all_before = CpuMicroseconds(CLOCK_PROCESS_CPUTIME_ID);
   while (status.ok() && state.KeepRunningBatch(kAtOnce)) {
     status = (*load)->Run(kAtOnce);
     if (!status.ok()) state.SkipWithError(status.ToString().c_str());
   }
-  if (status.ok()) (*load)->Count(state);
+  if (!status.ok()) return;
+  const double asks = CpuMicroseconds(CLOCK_THREAD_CPUTIME_ID) - asks_before;
+  const double all = CpuMicroseconds(CLOCK_PROCESS_CPUTIME_ID) - all_before;
+  const auto exchanges = static_cast<double>(state.iterations());
+  state.counters["asking_cpu_us"] = asks / exchanges;
+  state.counters["answering_cpu_us"] = (all - asks) / exchanges;
+  (*load)->Count(state);
 }
 
 absl::StatusOr<std::unique_ptr<ExchangeLoad>> NewRawLoad(std::size_t in_flight) {

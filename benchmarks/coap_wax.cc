@@ -78,9 +78,8 @@ class WaxLoad final : public ExchangeLoad {
     };
     state.counters["client_calls"] = calls(client);
     state.counters["server_calls"] = calls(server);
-    state.counters["early_evictions"] =
-        static_cast<double>(server.messages.early_evictions) /
-        static_cast<double>(server.messages.received);
+    state.counters["early_evictions"] = static_cast<double>(server.messages.early_evictions) /
+                                        static_cast<double>(server.messages.received);
     state.counters["lost"] = static_cast<double>(client.messages.retransmissions);
   }
 
@@ -89,15 +88,14 @@ class WaxLoad final : public ExchangeLoad {
     const std::size_t pair = next_++ % kPairs;
     ++on_their_way_;
     status_.Update(client_
-                       ->Request(
-                           servers_[pair], request_,
-                           [this](const absl::StatusOr<coap::Response>& response) {
-                             if (!response.ok()) return status_.Update(response.status());
-                             --on_their_way_;
-                             --left_;
-                             Ask();
-                           },
-                           {.confirmable = confirmable_, .local = clients_[pair]})
+                       ->Request(servers_[pair], request_,
+                                 [this](const absl::StatusOr<coap::Response>& response) {
+                                   if (!response.ok()) return status_.Update(response.status());
+                                   --on_their_way_;
+                                   --left_;
+                                   Ask();
+                                 },
+                                 {.confirmable = confirmable_, .local = clients_[pair]})
                        .status());
   }
 

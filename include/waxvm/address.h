@@ -6,6 +6,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -28,6 +29,14 @@ struct Address {
 
   std::string_view view() const {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
+  /// Without a call: each datagram asks.
+  bool operator==(const Address& other) const {
+    std::uint64_t mine[2];
+    std::uint64_t others[2];
+    std::memcpy(mine, bytes.data(), sizeof mine);
+    std::memcpy(others, other.bytes.data(), sizeof others);
+    return ((mine[0] ^ others[0]) | (mine[1] ^ others[1])) == 0;
   }
   auto operator<=>(const Address&) const = default;
 };

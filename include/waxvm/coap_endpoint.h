@@ -106,16 +106,16 @@ struct EndpointOptions {
 struct EndpointStats {
   LayerStatistics messages;
   DatagramStats datagrams;
-  std::uint64_t handled = 0;           ///< requests that a handler was called for
-  std::uint64_t rate_limited = 0;      ///< got 4.29
-  std::uint64_t challenged = 0;        ///< by the Echo policy
-  std::uint64_t notifications = 0;     ///< sent
-  std::uint64_t observers_refused = 0; ///< by a bound; the request was answered
-  std::uint64_t truncated = 0;         ///< datagrams longer than the socket takes: dropped
-  std::uint64_t unsent = 0;            ///< datagrams that the socket had no room for
-  std::size_t observers = 0;           ///< now
-  std::size_t requests = 0;            ///< under way, now
-  std::size_t body_bytes = 0;          ///< kept for transfers in blocks, now
+  std::uint64_t handled = 0;            ///< requests that a handler was called for
+  std::uint64_t rate_limited = 0;       ///< got 4.29
+  std::uint64_t challenged = 0;         ///< by the Echo policy
+  std::uint64_t notifications = 0;      ///< sent
+  std::uint64_t observers_refused = 0;  ///< by a bound; the request was answered
+  std::uint64_t truncated = 0;          ///< datagrams longer than the socket takes: dropped
+  std::uint64_t unsent = 0;             ///< datagrams that the socket had no room for
+  std::size_t observers = 0;            ///< now
+  std::size_t requests = 0;             ///< under way, now
+  std::size_t body_bytes = 0;           ///< kept for transfers in blocks, now
 };
 
 /// Serves and sends on one socket.
@@ -166,7 +166,8 @@ class Endpoint {
   std::size_t Notify(std::string_view path);
   /// The same with one message for all of them; of another class than 2, it ends the observations.
   std::size_t Notify(std::string_view path, const Message& message);
-  /// Requests to this group are answered where Resource::multicast is set. Spec: RFC 7252 section 8.
+  /// Requests to this group are answered where Resource::multicast is set. Spec: RFC 7252
+  /// section 8.
   absl::Status Join(const Address& group, std::uint32_t interface);
   absl::Status Leave(const Address& group, std::uint32_t interface);
 

@@ -73,7 +73,8 @@ class DatagramSocket {
   virtual absl::Status Wait(TimePoint deadline, bool or_writable) = 0;
   /// Ends the Wait of another thread, or else the next one. Thread safety: any thread.
   virtual void Wake() = 0;
-  /// Is readable for poll(2) when a Wait would end. -1: there is none. Stays the socket's.
+  /// Is readable for poll(2) when a Wait would end. -1: there is none, or none left to make. Stays
+  /// the socket's.
   virtual int descriptor() const = 0;
 
   virtual SocketAddress local_address() const = 0;

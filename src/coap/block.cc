@@ -139,4 +139,10 @@ absl::StatusOr<BlockDownload::Step> BlockDownload::OnResponse(OptionsView option
   return Step::kNext;
 }
 
+std::string RequestTagOf(std::uint64_t number) {
+  std::string tag;
+  for (; number != 0; number >>= 8) tag.insert(tag.begin(), static_cast<char>(number & 0xff));
+  return tag;
+}
+
 }  // namespace waxvm::coap

@@ -124,6 +124,11 @@ class BlockDownload {
   bool started_ = false;
 };
 
+/// A Request-Tag for the `number`th of a client's block-wise requests to one resource, whose blocks
+/// a server must not mix with those of the ones before; 0: an empty one. Spec: RFC 9175
+/// section 3.4.
+std::string RequestTagOf(std::uint64_t number);
+
 }  // namespace waxvm::coap
 
 #endif  // WAXVM_SRC_COAP_BLOCK_H_

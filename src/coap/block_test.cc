@@ -199,5 +199,12 @@ TEST(BlockUpload, EndsWithAnErrorOrNonsense) {
             BlockUpload::Step::kFailed);
 }
 
+TEST(RequestTagOf, DiffersWithTheNumber) {
+  EXPECT_EQ(RequestTagOf(0), "");
+  EXPECT_EQ(RequestTagOf(255), "\xff");
+  EXPECT_EQ(RequestTagOf(258), "\x01\x02");
+  EXPECT_EQ(RequestTagOf(~std::uint64_t{0}).size(), 8u);
+}
+
 }  // namespace
 }  // namespace waxvm::coap

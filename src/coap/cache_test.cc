@@ -6,7 +6,6 @@
 
 #include "gtest/gtest.h"
 #include "src/coap/bytes_for_test.h"
-#include "src/coap/echo.h"
 #include "src/coap/observe_order.h"
 
 namespace waxvm::coap {
@@ -121,36 +120,6 @@ TEST(ObserveOrder, DropsTheOld) {
   EXPECT_TRUE(order.Accept(3, now + seconds(129)));
   order.Reset();
   EXPECT_TRUE(order.Accept(1, now));
-  ObserveNumbers numbers(0xffffff);
-  EXPECT_EQ(numbers.Next(), 0xffffffu);
-  EXPECT_EQ(numbers.Next(), 0u);
-}
-
-TEST(Echo, IsOfOnePeerAndTime) {
-  std::array<std::uint8_t, 16> key{1, 2, 3};
-  const EchoIssuer issuer(key, seconds(10));
-  const SocketAddress peer = SocketAddress::Parse("[::1]:5683").value();
-  const SocketAddress other = SocketAddress::Parse("[::1]:5684").value();
-  const TimePoint now{std::chrono::hours(1000)};
-  const std::string value = issuer.Make(peer, now);
-  EXPECT_EQ(value.size(), EchoIssuer::kValueBytes);
-  EXPECT_TRUE(issuer.IsFresh(value, peer, now));
-  EXPECT_TRUE(issuer.IsFresh(value, peer, now + seconds(10)));
-  EXPECT_FALSE(issuer.IsFresh(value, peer, now + milliseconds(10001)));
-  EXPECT_FALSE(issuer.IsFresh(value, peer, now - milliseconds(1)));
-  EXPECT_FALSE(issuer.IsFresh(value, other, now));
-  for (std::size_t i = 0; i < value.size(); ++i) {
-    std::string changed = value;
-    changed[i] = static_cast<char>(changed[i] ^ 1);
-    EXPECT_FALSE(issuer.IsFresh(changed, peer, now)) << i;
-  }
-  EXPECT_FALSE(issuer.IsFresh("", peer, now));
-  EXPECT_FALSE(issuer.IsFresh(value + "x", peer, now));
-  key[15] = 1;
-  EXPECT_FALSE(EchoIssuer(key, seconds(10)).IsFresh(value, peer, now));
-  EXPECT_EQ(RequestTagOf(0), "");
-  EXPECT_EQ(RequestTagOf(258), std::string("\x01\x02"));
-  EXPECT_EQ(RequestTagOf(~std::uint64_t{0}).size(), 8u);
 }
 
 }  // namespace

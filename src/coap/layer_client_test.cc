@@ -298,7 +298,7 @@ TEST_F(LayerClientTest, ABackOffForEverIsCut) {
                         .code = Code::kTooManyRequests,
                         .id = IdOf(request),
                         .token = TokenOf(request),
-                        .max_age = 0xffffffffffffffff});
+                        .max_age = 0xffffffff});
   Ask(bench, {.cookie = 2});
   bench.Wait(milliseconds(100'200));
   EXPECT_EQ(bench.TakeSent().size(), 1u);

@@ -227,7 +227,7 @@ struct MessageLayer::Rep {
   TimerWheel wheel;
   const std::uint64_t id_key;
   const int id_shift;
-  std::unique_ptr<std::uint32_t[]> id_heads;
+  Heads id_heads;
   std::vector<std::byte> scratch;  ///< for one message
 
   // Durations of the parameters in ticks and stamps.

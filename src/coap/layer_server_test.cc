@@ -164,7 +164,7 @@ TEST_F(LayerServerTest, ResetOfASeparateResponseEndsIt) {
 TEST_F(LayerServerTest, IgnoringAcknowledgesOrResets) {
   LayerBench bench;
   for (const bool reset : {false, true}) {
-    bench.handler.on_request = [&](const Turn& turn, const IncomingRequest& request) {
+    bench.handler.on_request = [&bench, reset](const Turn& turn, const IncomingRequest& request) {
       EXPECT_TRUE(bench.layer().Ignore(turn, request.exchange, reset).ok());
     };
     const std::uint16_t id = reset ? 2 : 1;

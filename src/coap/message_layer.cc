@@ -85,6 +85,36 @@ void MessageLayer::Receive(const Turn& turn, const Datagram& datagram) {
   rep_->Receive(turn, datagram);
 }
 
+void MessageLayer::Prefetch(std::size_t count, absl::FunctionRef<Datagram(std::size_t)> at) const {
+  constexpr std::size_t kMost = 64;
+  std::array<std::uint64_t, kMost> hashes;
+  std::array<std::uint32_t, kMost> found;
+  std::array<std::uint16_t, kMost> ids;
+  const Rep& rep = *rep_;
+  count = std::min(count, kMost);
+  // Step by step: by the time that one is asked for, what tells where it lies has come.
+  for (std::size_t i = 0; i < count; ++i) {
+    hashes[i] = rep.peers.HashOf(at(i).from);
+    rep.peers.PrefetchHead(hashes[i]);
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    // Most buckets have one peer, or none.
+    found[i] = rep.peers.FirstOf(hashes[i]);
+    if (found[i] != kNil) rep.peers.PrefetchPeer(found[i]);
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const Bytes bytes = at(i).bytes;
+    if (bytes.size() < kHeaderBytes) found[i] = kNil;
+    if (found[i] == kNil) continue;
+    ids[i] = static_cast<std::uint16_t>(static_cast<unsigned>(bytes[2]) << 8 |
+                                        static_cast<unsigned>(bytes[3]));
+    __builtin_prefetch(&rep.IdHead(found[i], ids[i]));
+    rep.seen_table.Prefetch(found[i], ids[i]);
+  }
+  for (std::size_t i = 0; i < count; ++i)
+    if (found[i] != kNil) rep.seen_table.PrefetchNext(found[i], ids[i]);
+}
+
 Time MessageLayer::NextTimer() const {
   const std::uint64_t next = rep_->wheel.NextTick();
   if (next >= (std::uint64_t{1} << 42)) return Time::max();

@@ -43,19 +43,6 @@ class ObserveOrder {
   std::chrono::steady_clock::time_point then_;
 };
 
-/// Numbers the notifications of one resource, so that a client can order them for as long as they
-/// are no more than one each 16 microseconds. Spec: RFC 7641 section 4.4.
-/// Thread safety: none; distinct objects may be used from distinct threads.
-class ObserveNumbers {
- public:
-  /// Continues at `first`, where a server that starts again must not begin with old numbers.
-  explicit ObserveNumbers(std::uint32_t first = 2) : next_(first) {}
-  std::uint32_t Next() { return next_++ & kObserveMask; }
-
- private:
-  std::uint32_t next_;
-};
-
 }  // namespace waxvm::coap
 
 #endif  // WAXVM_SRC_COAP_OBSERVE_ORDER_H_

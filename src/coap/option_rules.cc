@@ -129,11 +129,6 @@ OptionCheck CheckOptions(const MessageView& message, std::uint64_t understood) {
   return {};
 }
 
-bool IsSuppressed(std::optional<std::uint32_t> no_response, Code code) {
-  if (!no_response || !IsResponse(code)) return false;
-  return (*no_response >> (ClassOf(code) - 1) & 1) != 0;
-}
-
 Hop NextHop(std::optional<std::uint32_t> hop_limit) {
   constexpr std::uint8_t kDefault = 16;
   if (!hop_limit) return {Code::kEmpty, kDefault};

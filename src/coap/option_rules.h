@@ -52,10 +52,6 @@ struct OptionCheck {
 /// only these not be there. Spec: RFC 7252 sections 5.4.1, 5.4.3, 5.4.5, 5.10.1.
 OptionCheck CheckOptions(const MessageView& message, std::uint64_t understood = kUnderstoodOptions);
 
-/// Whether a response of this code is not wanted by a request with that No-Response value.
-/// Spec: RFC 7967 section 2.1.
-bool IsSuppressed(std::optional<std::uint32_t> no_response, Code code);
-
 /// What a proxy does about a request's Hop-Limit.
 struct Hop {
   /// kEmpty: the request is passed on with `limit`; otherwise it is answered with this.

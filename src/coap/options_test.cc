@@ -103,23 +103,6 @@ TEST(CheckOptions, RefusesDotSegments) {
   EXPECT_TRUE(CheckOf(Message(Code::kGet).SetPath("/.../.a")).ok());
 }
 
-// RFC 7967 table 2.
-TEST(NoResponse, SuppressesClasses) {
-  const auto classes = [](std::optional<std::uint32_t> value) {
-    std::vector<int> suppressed;
-    for (const Code code : {Code::kContent, Code::kNotFound, Code::kInternalServerError})
-      if (IsSuppressed(value, code)) suppressed.push_back(static_cast<int>(ClassOf(code)));
-    return suppressed;
-  };
-  EXPECT_THAT(classes(std::nullopt), ElementsAre());
-  EXPECT_THAT(classes(0), ElementsAre());
-  EXPECT_THAT(classes(2), ElementsAre(2));
-  EXPECT_THAT(classes(8), ElementsAre(4));
-  EXPECT_THAT(classes(16), ElementsAre(5));
-  EXPECT_THAT(classes(26), ElementsAre(2, 4, 5));
-  EXPECT_FALSE(IsSuppressed(255, Code::kGet));
-}
-
 // RFC 8768 section 3.
 TEST(HopLimit, CountsDown) {
   EXPECT_EQ(NextHop(std::nullopt).limit, 16);

@@ -7,22 +7,9 @@
 #include <new>
 
 namespace waxvm::coap {
-namespace {
 
-/// As ==, without a call.
-bool IsSame(const SocketAddress& a, const SocketAddress& b) {
-  std::uint64_t x[2];
-  std::uint64_t y[2];
-  static_assert(sizeof x == kAddressBytes);
-  std::memcpy(x, a.address.bytes.data(), sizeof x);
-  std::memcpy(y, b.address.bytes.data(), sizeof y);
-  return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0 && a.port == b.port && a.zone == b.zone;
-}
-
-}  // namespace
-
-std::unique_ptr<std::uint32_t[]> MakeHeads(std::size_t size) {
-  std::unique_ptr<std::uint32_t[]> heads(new (std::nothrow) std::uint32_t[size]);
+Heads MakeHeads(std::size_t size) {
+  Heads heads(static_cast<std::uint32_t*>(AllocateTable(size * sizeof(std::uint32_t))));
   if (heads != nullptr) std::fill_n(heads.get(), size, kNil);
   return heads;
 }
@@ -46,7 +33,7 @@ std::uint64_t PeerTable::HashOf(const SocketAddress& address) const {
 
 std::uint32_t PeerTable::Find(const SocketAddress& address) const {
   for (std::uint32_t at = HeadOf(address); at != kNil; at = slab_[at].next)
-    if (IsSame(slab_[at].address, address)) return at;
+    if (slab_[at].address == address) return at;
   return kNil;
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "absl/base/attributes.h"
 #include "src/coap/siphash.h"
 #include "src/coap/slab.h"
 #include "waxvm/socket_address.h"
@@ -16,6 +17,9 @@ namespace waxvm::coap {
 
 /// Time in steps of 2^26 ns (67 ms) since the layer's first call, from 1 on; 0 is never.
 using Stamp = std::uint32_t;
+
+/// The heads of hash buckets.
+using Heads = std::unique_ptr<std::uint32_t[], FreeTable>;
 
 /// How much a peer's state is worth. A flood of new addresses moves only strangers out; addresses
 /// that come again move only their like out.
@@ -87,6 +91,16 @@ class PeerTable {
   std::uint32_t Victim();
 
   std::uint64_t HashOf(const SocketAddress& address) const;
+  // To have memory fetched; see MessageLayer::Prefetch.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE void PrefetchHead(std::uint64_t hash) const {
+    __builtin_prefetch(&heads_[hash & mask_]);
+  }
+  std::uint32_t FirstOf(std::uint64_t hash) const { return heads_[hash & mask_]; }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE void PrefetchPeer(std::uint32_t index) const {
+    const auto* const first = reinterpret_cast<const std::byte*>(&slab_[index]);
+    __builtin_prefetch(first, 1);
+    __builtin_prefetch(first + 64, 1);
+  }
   std::size_t used() const { return slab_.used(); }
   std::size_t capacity() const { return slab_.capacity(); }
   std::size_t memory_bytes() const;
@@ -114,12 +128,12 @@ class PeerTable {
   SipKey key_;
   Slab<Peer> slab_;
   std::size_t mask_;
-  std::unique_ptr<std::uint32_t[]> heads_;
+  Heads heads_;
   std::array<List, 3> lists_;
 };
 
 /// `size` list heads, all empty; null where there is not so much memory.
-std::unique_ptr<std::uint32_t[]> MakeHeads(std::size_t size);
+Heads MakeHeads(std::size_t size);
 
 }  // namespace waxvm::coap
 

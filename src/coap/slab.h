@@ -9,12 +9,14 @@
 #include <new>
 #include <type_traits>
 
+#include "src/coap/table_memory.h"
+
 namespace waxvm::coap {
 
 /// No index, and the end of a list.
 inline constexpr std::uint32_t kNil = 0xffffffff;
 
-/// Pieces that were never used are not touched, so that they cost address space alone.
+/// Pieces that were never used are not touched.
 /// T has a member `std::uint32_t next`, by which the free ones are chained; whatever else it holds
 /// stays as it was until it is taken again.
 /// Thread safety: none.
@@ -25,8 +27,7 @@ class Slab {
 
   /// Valid is false where there is not so much memory.
   explicit Slab(std::size_t capacity)
-      : memory_(static_cast<std::byte*>(
-            ::operator new[](capacity * sizeof(T), std::align_val_t{kAlignment}, std::nothrow))),
+      : memory_(static_cast<std::byte*>(AllocateTable(capacity * sizeof(T)))),
         capacity_(static_cast<std::uint32_t>(capacity)) {}
 
   bool valid() const { return memory_ != nullptr; }
@@ -62,14 +63,7 @@ class Slab {
   std::size_t memory_bytes() const { return std::size_t{capacity_} * sizeof(T); }
 
  private:
-  static constexpr std::size_t kAlignment = 64;
-  struct Delete {
-    void operator()(std::byte* memory) const {
-      ::operator delete[](memory, std::align_val_t{kAlignment});
-    }
-  };
-
-  std::unique_ptr<std::byte[], Delete> memory_;
+  std::unique_ptr<std::byte[], FreeTable> memory_;
   std::uint32_t capacity_;
   std::uint32_t fresh_ = 0;
   std::uint32_t free_ = kNil;

@@ -45,8 +45,8 @@ BodyStore::TimePoint BodyStore::NextDeadline() const {
 void BodyStore::LimitPeer(const SocketAddress& peer) {
   std::size_t count = 0;
   auto oldest = entries_.end();
-  for (auto at = entries_.lower_bound({peer, {}});
-       at != entries_.end() && at->first.first == peer; ++at, ++count)
+  for (auto at = entries_.lower_bound({peer, {}}); at != entries_.end() && at->first.first == peer;
+       ++at, ++count)
     if (oldest == entries_.end() || at->second.used < oldest->second.used) oldest = at;
   if (count >= limits_.max_per_peer) Erase(oldest);
 }

@@ -6,7 +6,7 @@
 
 #include "src/base/deadline.h"
 #include "src/base/status.h"
-#include "src/coap/echo.h"
+#include "src/coap/block.h"
 #include "src/coap/option_rules.h"
 
 namespace waxvm::coap {
@@ -20,9 +20,9 @@ constexpr int kMaxEchoes = 2;
 // Of a notification that is late. Spec: RFC 7641 section 3.3.1 wants 5 to 15 seconds.
 constexpr std::chrono::seconds kRenewalGrace{10};
 constexpr std::chrono::hours kMaxRenewal{24};
-constexpr std::uint64_t kBlockOptions =
-    std::uint64_t{1} << static_cast<int>(OptionNumber::kBlock1) |
-    std::uint64_t{1} << static_cast<int>(OptionNumber::kBlock2);
+constexpr std::uint64_t kBlockOptions = std::uint64_t{1}
+                                            << static_cast<int>(OptionNumber::kBlock1) |
+                                        std::uint64_t{1} << static_cast<int>(OptionNumber::kBlock2);
 // The sum of all classes. Spec: RFC 7967 section 2.1.
 constexpr std::uint32_t kNoResponseAtAll = 2 | 8 | 16;
 
@@ -64,9 +64,13 @@ absl::StatusOr<RequestId> Client::Request(const Turn& turn, const SocketAddress&
   pending.request.append(2, '\0');
   pending.request.append(ToText(encoded));
   const bool cut = message.payload().size() > std::size_t{16} << options_.block_exponent;
-  pending.whole = false;
-  if ((message.options().Has(OptionNumber::kBlock1) || message.options().Has(OptionNumber::kBlock2)))
-    pending.whole = true;
+  pending.whole = pending.silent = false;
+  for (const OptionView& option : message.options()) {
+    pending.whole = pending.whole || option.number == OptionNumber::kBlock1 ||
+                    option.number == OptionNumber::kBlock2;
+    if (option.number == OptionNumber::kNoResponse)
+      pending.silent = (option.AsUint().value_or(0) & kNoResponseAtAll) == kNoResponseAtAll;
+  }
   if (!cut || pending.whole) {
     if (!message.payload().empty()) pending.request.append(1, '\xff').append(message.payload());
   } else {
@@ -128,25 +132,19 @@ absl::Status Client::Submit(const Turn& turn, std::uint32_t index, Code code, By
                             bool observe) {
   Pending& pending = pending_[index];
   const bool multicast = pending.peer.is_multicast();
-  std::optional<std::uint32_t> no_response;
-  if (pending.transfer == nullptr) {
-    const MessageView view = MessageView::Parse(ToBytes(pending.request));
-    if (view.Has(OptionNumber::kNoResponse)) no_response = view.options().no_response();
-  }
-  const bool silent =
-      no_response && (*no_response & kNoResponseAtAll) == kNoResponseAtAll;
+  // Of a long body, each block is answered.
+  const bool silent = pending.silent && pending.transfer == nullptr;
   if (pending.options.local.address != Address())
     out_.SetRoute(pending.peer, pending.options.local);
   const bool confirmable = pending.options.confirmable && !multicast;
-  const absl::StatusOr<OutgoingId> sent =
-      layer_.Request(turn, pending.peer,
-                     {.code = code,
-                      .confirmable = confirmable,
-                      .body = body,
-                      .cookie = CookieOf(index),
-                      .observe = observe,
-                      .no_response = silent,
-                      .timeout = pending.options.timeout});
+  const absl::StatusOr<OutgoingId> sent = layer_.Request(turn, pending.peer,
+                                                         {.code = code,
+                                                          .confirmable = confirmable,
+                                                          .body = body,
+                                                          .cookie = CookieOf(index),
+                                                          .observe = observe,
+                                                          .no_response = silent,
+                                                          .timeout = pending.options.timeout});
   out_.ForgetRoute();
   if (!sent.ok()) return sent.status();
   if (pending.transfer != nullptr && pending.transfer->download && pending.options.observe) {
@@ -185,8 +183,8 @@ void Client::OnResponse(const Turn& turn, const IncomingResponse& incoming) {
   const MessageView& message = incoming.message;
   if (const OptionCheck check = CheckOptions(message); !check.ok()) {
     if (incoming.peer.is_multicast() || incoming.more) return;
-    return Fail(turn, index, InvalidArgument("the response cannot be understood: %s",
-                                             check.ToText()));
+    return Fail(turn, index,
+                InvalidArgument("the response cannot be understood: %s", check.ToText()));
   }
   Pending& pending = pending_[index];
   if (message.code() == Code::kUnauthorized && AnswerEcho(turn, index, incoming)) return;
@@ -309,7 +307,8 @@ void Client::OnRequestFailed(const Turn& turn, OutgoingId request, std::uint64_t
   if (index == kNone) return;
   Transfer* const transfer = pending_[index].transfer.get();
   // Of a notification, the first block is here; the observation may still go on.
-  if (transfer != nullptr && transfer->block_request == request && pending_[index].options.observe) {
+  if (transfer != nullptr && transfer->block_request == request &&
+      pending_[index].options.observe) {
     transfer->block_request.reset();
     transfer->download.reset();
     return;
@@ -337,8 +336,8 @@ void Client::OnUndelivered(const Turn& turn, const SocketAddress& peer,
 void Client::ScheduleRenewal(const Turn& turn, std::uint32_t index, OptionsView options) {
   Transfer& transfer = *pending_[index].transfer;
   renewals_.erase({transfer.renew_at, index});
-  const auto age = std::min<std::chrono::seconds>(
-      std::chrono::seconds(options.max_age_seconds()), kMaxRenewal);
+  const auto age =
+      std::min<std::chrono::seconds>(std::chrono::seconds(options.max_age_seconds()), kMaxRenewal);
   transfer.renew_at = After(turn.now, age + kRenewalGrace);
   renewals_.emplace(transfer.renew_at, index);
 }

@@ -54,7 +54,7 @@ class Client final : public LocalSource {
     std::optional<BlockUpload> upload;
     std::string request_tag;
     std::optional<BlockDownload> download;
-    std::optional<Message> head;  ///< of the response whose blocks are being fetched
+    std::optional<Message> head;              ///< of the response whose blocks are being fetched
     std::optional<OutgoingId> block_request;  ///< beside an observation that goes on
     std::string echo;
     int echoes = 0;
@@ -68,7 +68,8 @@ class Client final : public LocalSource {
     RequestOptions options;
     std::uint32_t generation = 0;
     bool used = false;
-    bool whole = false;  ///< the caller asks for blocks itself
+    bool whole = false;   ///< the caller asks for blocks itself
+    bool silent = false;  ///< no response is wanted
     OutgoingId sent{};
     std::unique_ptr<Transfer> transfer;
   };

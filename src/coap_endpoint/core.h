@@ -33,8 +33,9 @@ class Endpoint::Core final : public LayerHandler, public Gate::Owner {
   void Take(absl::FunctionRef<void(const Turn&)> what) override;
   template <typename Result>
   Result TakeFor(absl::FunctionRef<Result(const Turn&)> what) {
-    std::optional<Result> result;
     const auto lock = gate_->Lock();
+    if (turn_ != nullptr) return what(*turn_);
+    std::optional<Result> result;
     Take([&](const Turn& turn) { result.emplace(what(turn)); });
     return *std::move(result);
   }
@@ -71,13 +72,14 @@ class Endpoint::Core final : public LayerHandler, public Gate::Owner {
   Server server_;
   Client client_;
   const SocketAddress* local_ = nullptr;  ///< of the datagram that is being handled
-  int depth_ = 0;                         ///< of turns within turns
+  const Turn* turn_ = nullptr;            ///< that is being taken
   bool more_ = true;                      ///< a whole batch came the last time
   std::uint64_t truncated_ = 0;
 
   std::mutex running_;  ///< held by whoever runs it
   std::atomic<bool> waiting_ = false;
   std::atomic<bool> stop_ = false;
+  std::atomic<bool> started_ = false;
   std::thread thread_;
 };
 

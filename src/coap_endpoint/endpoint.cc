@@ -39,8 +39,7 @@ struct Asked {
 
 Reply Kept(const Response& response) {
   Reply reply = {.peer = response.peer, .message = Message(response.code)};
-  for (const OptionView& option : response.options)
-    reply.message.Add(option.number, option.text());
+  for (const OptionView& option : response.options) reply.message.Add(option.number, option.text());
   reply.message.SetPayload(std::string(ToText(response.payload)));
   return reply;
 }
@@ -121,8 +120,7 @@ absl::StatusOr<RequestId> Endpoint::Request(const SocketAddress& peer, const Mes
 }
 
 bool Endpoint::Cancel(RequestId id) {
-  return core_->TakeFor<bool>(
-      [&](const Turn& turn) { return core_->client().Cancel(turn, id); });
+  return core_->TakeFor<bool>([&](const Turn& turn) { return core_->client().Cancel(turn, id); });
 }
 
 absl::StatusOr<Reply> Endpoint::Ask(const SocketAddress& peer, const Message& message,

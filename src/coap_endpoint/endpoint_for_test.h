@@ -76,7 +76,8 @@ class SimulatedWorld {
   }
 
   /// What comes of a request, while it comes.
-  std::shared_ptr<std::vector<Heard>> Ask(Endpoint& from, const Endpoint& to, const Message& message,
+  std::shared_ptr<std::vector<Heard>> Ask(Endpoint& from, const Endpoint& to,
+                                          const Message& message,
                                           const RequestOptions& options = {}) {
     return Ask(from, to.local_address(), message, options);
   }

@@ -7,8 +7,8 @@
 namespace waxvm::coap {
 
 std::string Keep(const MessageView& message) {
-  std::string kept(kHeaderBytes + 3 + message.token().size() +
-                       message.options().encoded().size() + message.payload().size(),
+  std::string kept(kHeaderBytes + 3 + message.token().size() + message.options().encoded().size() +
+                       message.payload().size(),
                    '\0');
   MessageWriter writer(std::as_writable_bytes(std::span(kept)), Type::kCon, message.code(), 0,
                        message.token());

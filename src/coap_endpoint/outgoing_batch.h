@@ -47,8 +47,8 @@ class OutgoingBatch final : public DatagramSink {
   /// handler that took its time.
   void Remember(const SocketAddress& peer, const SocketAddress& local);
 
-  /// Whether the socket may be used: only the thread that runs the endpoint may. Otherwise datagrams
-  /// are kept, up to a bound.
+  /// Whether the socket may be used: only the thread that runs the endpoint may. Otherwise
+  /// datagrams are kept, up to a bound.
   void AllowSending(bool allowed) { may_send_ = allowed; }
   bool empty() const { return datagrams_.empty(); }
   /// Errors: those of the socket.

@@ -28,7 +28,8 @@ class RateLimiter {
     const SocketAddress key = {.address = peer.address, .port = 0, .zone = peer.zone};
     // Attack: ever new addresses. Those that are full again are as if they had never been there.
     if (buckets_.size() >= kMaxBuckets) Sweep(now);
-    if (buckets_.size() >= kMaxBuckets && buckets_.count(key) == 0) buckets_.erase(buckets_.begin());
+    if (buckets_.size() >= kMaxBuckets && buckets_.count(key) == 0)
+      buckets_.erase(buckets_.begin());
     const auto [at, made] = buckets_.try_emplace(key, Bucket{burst_, now});
     Bucket& bucket = at->second;
     Fill(bucket, now);

@@ -96,14 +96,13 @@ TEST_F(CoapServe, TheLongestPathIsAskedAndPrefixesTakeWhatIsBelow) {
   ServeText("/a/b/c/d", "a/b/c/d");
   ServeText("/", "root");
   ServeText("/slash/", "with an empty segment");
-  const std::map<std::string, std::string> expected = {
-      {"/", "root"},
-      {"/a", "a"},
-      {"/a/b", "a/b and below"},
-      {"/a/b/c", "a/b and below"},
-      {"/a/b/c/d", "a/b/c/d"},
-      {"/a/b/c/d/e", "a/b and below"},
-      {"/slash/", "with an empty segment"}};
+  const std::map<std::string, std::string> expected = {{"/", "root"},
+                                                       {"/a", "a"},
+                                                       {"/a/b", "a/b and below"},
+                                                       {"/a/b/c", "a/b and below"},
+                                                       {"/a/b/c/d", "a/b/c/d"},
+                                                       {"/a/b/c/d/e", "a/b and below"},
+                                                       {"/slash/", "with an empty segment"}};
   for (const auto& [path, text] : expected) EXPECT_EQ(Ask(Get(path)).payload(), text) << path;
   for (const char* path : {"/b", "/a/c", "/slash", "/A", "/a/"})
     EXPECT_EQ(Ask(Get(path)).code(), Code::kNotFound) << path;
@@ -116,8 +115,8 @@ TEST_F(CoapServe, RefusesWhatCannotBeServed) {
   const auto handler = [](const ServedRequest&, Responder&) {};
   EXPECT_EQ(server.Serve({.path = "/a", .handler = handler}).code(),
             absl::StatusCode::kAlreadyExists);
-  for (const std::string& path : {std::string(), std::string("a"), std::string("/a/../b"),
-                                 "/" + std::string(256, 'x')})
+  for (const std::string& path :
+       {std::string(), std::string("a"), std::string("/a/../b"), "/" + std::string(256, 'x')})
     EXPECT_EQ(server.Serve({.path = path, .handler = handler}).code(),
               absl::StatusCode::kInvalidArgument)
         << path;
@@ -151,8 +150,8 @@ TEST_F(CoapServe, ErrorsAreThoseOfTheStandard) {
 }
 
 TEST_F(CoapServe, AHandlerThatSaysNothingOrNonsenseIsAnError) {
-  ASSERT_TRUE(server.Serve({.path = "/silent", .handler = [](const ServedRequest&, Responder&) {}})
-                  .ok());
+  ASSERT_TRUE(
+      server.Serve({.path = "/silent", .handler = [](const ServedRequest&, Responder&) {}}).ok());
   ASSERT_TRUE(server
                   .Serve({.path = "/dropped",
                           .handler = [](const ServedRequest&,
@@ -229,9 +228,10 @@ TEST_F(CoapServe, ADeferredAnswerMayOutliveTheEndpoint) {
 }
 
 TEST_F(CoapServe, ListsWhatItServesAndFilters) {
-  ServeText("/temp", "21", {.produces = {ContentFormat::kTextPlain, ContentFormat::kCbor},
-                            .observable = true,
-                            .attributes = {{"rt", "temperature-c"}, {"if", "sensor"}}});
+  ServeText("/temp", "21",
+            {.produces = {ContentFormat::kTextPlain, ContentFormat::kCbor},
+             .observable = true,
+             .attributes = {{"rt", "temperature-c"}, {"if", "sensor"}}});
   ServeText("/light", "on", {.attributes = {{"rt", "light-lux core.s"}}});
   ServeText("/secret", "x", {.listed = false});
   const auto list = [&](std::string_view query) {
@@ -242,8 +242,7 @@ TEST_F(CoapServe, ListsWhatItServesAndFilters) {
     return heard.payload();
   };
   const std::string light = "</light>;rt=\"light-lux core.s\"";
-  const std::string temp =
-      "</temp>;rt=\"temperature-c\";if=\"sensor\";obs;ct=\"0 60\"";
+  const std::string temp = "</temp>;rt=\"temperature-c\";if=\"sensor\";obs;ct=\"0 60\"";
   EXPECT_EQ(list(""), light + "," + temp);
   EXPECT_EQ(list("rt=core.s"), light);
   EXPECT_EQ(list("rt=temp*"), temp);
@@ -276,14 +275,12 @@ TEST_F(CoapServe, KnownRepresentationsAreNotSentAgainAndConditionsHold) {
                               [&](const ServedRequest& request, Responder& responder) {
                                 const auto now = etag();
                                 if (!responder.PreconditionsHold(
-                                        now ? std::optional<std::string_view>(*now)
-                                            : std::nullopt))
+                                        now ? std::optional<std::string_view>(*now) : std::nullopt))
                                   return;
                                 if (request.code == Code::kGet) {
                                   if (!state) return responder.Send(Code::kNotFound);
-                                  return responder.Send(Message(Code::kContent, *state)
-                                                            .AddETag(*now)
-                                                            .SetMaxAge(7));
+                                  return responder.Send(
+                                      Message(Code::kContent, *state).AddETag(*now).SetMaxAge(7));
                                 }
                                 if (request.code == Code::kPut)
                                   state = std::string(ToText(request.payload));

@@ -111,9 +111,9 @@ bool Server::Refuse(AnswerContext& context, const IncomingRequest& incoming) {
 bool Server::RefuseStranger(AnswerContext& context, const IncomingRequest& incoming,
                             bool observer) {
   if (incoming.verified) return false;
-  const bool wanted = observer || options_.echo_policy == EchoPolicy::kAlways ||
-                      (options_.echo_policy == EchoPolicy::kUnsafe &&
-                       IsUnsafeMethod(incoming.message.code()));
+  const bool wanted =
+      observer || options_.echo_policy == EchoPolicy::kAlways ||
+      (options_.echo_policy == EchoPolicy::kUnsafe && IsUnsafeMethod(incoming.message.code()));
   if (!wanted) return false;
   ++challenged_;
   context.answered = true;
@@ -179,8 +179,7 @@ void Server::Dispatch(AnswerContext& context, const IncomingRequest& incoming, B
 void Server::Register(AnswerContext& context, const std::shared_ptr<Served>& served) {
   // The same client and token again renews a registration. Spec: RFC 7641 section 4.1.
   RemoveObserver(context.turn, observers_.Find(context.peer, context.message->token()));
-  const std::uint32_t index =
-      observers_.Add(context.peer, context.local, *context.message, served);
+  const std::uint32_t index = observers_.Add(context.peer, context.local, *context.message, served);
   if (index == kNoObserver) {
     ++observers_refused_;
     return;
@@ -335,8 +334,7 @@ void Server::Retry(const Turn& turn) {
     const std::uint32_t index = observers_.FromCookie(cookie);
     if (index == kNoObserver || !observers_[index].changed || observers_[index].confirming)
       continue;
-    const std::optional<Message> message =
-        std::exchange(observers_[index].told_next, std::nullopt);
+    const std::optional<Message> message = std::exchange(observers_[index].told_next, std::nullopt);
     NotifyOne(turn, index, message ? &*message : nullptr);
   }
 }

@@ -42,8 +42,10 @@ struct Gate {
   std::atomic<int> waiting = 0;
 
   std::unique_lock<std::recursive_mutex> Lock() {
+    std::unique_lock<std::recursive_mutex> lock(mutex, std::try_to_lock);
+    if (lock) return lock;
     waiting.fetch_add(1, std::memory_order_relaxed);
-    std::unique_lock<std::recursive_mutex> lock(mutex);
+    lock.lock();
     waiting.fetch_sub(1, std::memory_order_relaxed);
     return lock;
   }

@@ -26,8 +26,7 @@ void Server::Send(AnswerContext& context, Code code, Bytes payload,
     return SendComposed(context, std::move(response));
   }
   MessageWriter writer(scratch_, Type::kCon, code, 0);
-  if (format)
-    writer.UintOption(OptionNumber::kContentFormat, static_cast<std::uint64_t>(*format));
+  if (format) writer.UintOption(OptionNumber::kContentFormat, static_cast<std::uint64_t>(*format));
   writer.Payload(payload);
   Submit(context, code, writer.message().subspan(kHeaderBytes));
 }
@@ -91,8 +90,7 @@ void Server::SendBlock(AnswerContext& context, Message head,
   SendWhole(context, part);
   if (several && !kept) {
     head.Remove(OptionNumber::kObserve).Remove(OptionNumber::kBlock1);
-    bodies_.Put(context.peer, KeyOf(context), {std::move(head), std::move(body)},
-                context.turn.now);
+    bodies_.Put(context.peer, KeyOf(context), {std::move(head), std::move(body)}, context.turn.now);
   }
 }
 
@@ -114,7 +112,8 @@ void Server::SendWhole(AnswerContext& context, const Message& response) {
 
 void Server::Submit(AnswerContext& context, Code code, Bytes body) {
   if (context.notification) return SubmitNotification(context, code, body);
-  absl::Status status = layer_.Respond(context.turn, context.exchange, {.code = code, .body = body});
+  absl::Status status =
+      layer_.Respond(context.turn, context.exchange, {.code = code, .body = body});
   // Options that leave no room for what they belong to.
   if (absl::IsInvalidArgument(status))
     status = layer_.Respond(context.turn, context.exchange, {.code = Code::kInternalServerError});
@@ -126,7 +125,8 @@ void Server::SubmitNotification(AnswerContext& context, Code code, Bytes body) {
   if (index == kNoObserver) return;
   Observer& observer = observers_[index];
   const Time now = context.turn.now;
-  const bool confirmable = observer.confirm_next || observer.since_confirmed + 1 >= options_.confirm_every ||
+  const bool confirmable = observer.confirm_next ||
+                           observer.since_confirmed + 1 >= options_.confirm_every ||
                            now - observer.confirmed >= options_.confirm_after;
   const std::string request = observer.request;
   const absl::StatusOr<OutgoingId> sent =

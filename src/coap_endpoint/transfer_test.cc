@@ -45,8 +45,7 @@ TEST(CoapBlocks, LongBodiesPassBothWaysAndTheHandlerRunsOnce) {
     for (const std::size_t bytes : {1u, 16u, 17u, 1024u, 1025u, 2048u, 5000u}) {
       const std::string body = LongText(bytes);
       for (const Code code : {Code::kPost, Code::kFetch}) {
-        const Heard heard =
-            world.AskOnce(client, server, Message(code, body).SetPath("/mirror"));
+        const Heard heard = world.AskOnce(client, server, Message(code, body).SetPath("/mirror"));
         ASSERT_TRUE(heard.status.ok()) << heard.status;
         EXPECT_EQ(heard.code(), Code::kContent) << bytes;
         EXPECT_TRUE(heard.payload() == body) << bytes;
@@ -163,16 +162,17 @@ class CoapObserve : public testing::Test {
     world = std::make_unique<SimulatedWorld>(conditions, seed);
     server = &world->Add("[fd00::1]:5683", server_options);
     client = &world->Add("[fd00::2]:5683", {.transmission = {.nstart = 8}});
-    ASSERT_TRUE(server
-                    ->Serve({.path = "/n",
-                             .observable = true,
-                             .handler =
-                                 [this](const ServedRequest&, Responder& responder) {
-                                   if (code != Code::kContent) return responder.Send(code);
-                                   responder.Send(Message(code, std::to_string(number) + padding)
-                                                      .SetMaxAge(max_age));
-                                 }})
-                    .ok());
+    ASSERT_TRUE(
+        server
+            ->Serve({.path = "/n",
+                     .observable = true,
+                     .handler =
+                         [this](const ServedRequest&, Responder& responder) {
+                           if (code != Code::kContent) return responder.Send(code);
+                           responder.Send(
+                               Message(code, std::to_string(number) + padding).SetMaxAge(max_age));
+                         }})
+            .ok());
   }
   auto Observe() { return world->Ask(*client, *server, Get("/n"), {.observe = true}); }
   void Change() {
@@ -275,8 +275,8 @@ TEST_F(CoapObserve, OverALossyNetworkTheNewestStateArrivesAndOldOnesNeverFollow)
         << server->stats().messages.resets_received << " resets, "
         << server->stats().messages.timeouts << " timeouts, "
         << server->stats().messages.retransmissions << " retransmissions, "
-        << server->stats().messages.queued << " queued, "
-        << server->stats().messages.sent << " sent, last " << heard->back().status;
+        << server->stats().messages.queued << " queued, " << server->stats().messages.sent
+        << " sent, last " << heard->back().status;
     for (std::size_t i = 1; i < heard->size(); ++i)
       EXPECT_LT(std::stoi((*heard)[i - 1].payload()), std::stoi((*heard)[i].payload()));
   }
@@ -391,13 +391,14 @@ TEST(CoapClient, WhoDoesNotAnswerOrIsNotThereIsToldApart) {
 
 TEST(CoapClient, RequestsThatCannotBeAreRefusedAndNothingIsLeft) {
   SimulatedWorld world;
-  Endpoint& client = world.Add("[fd00::2]:5683", {.limits = {.outgoing = 64,
-                                                             .outgoing_per_peer = 16}});
+  Endpoint& client =
+      world.Add("[fd00::2]:5683", {.limits = {.outgoing = 64, .outgoing_per_peer = 16}});
   const SocketAddress peer = *SocketAddress::Parse("[fd00::9]:5683");
   const auto code = [&](const SocketAddress& to, const Message& message,
                         const RequestOptions& options = {}) {
     return client
-        .Request(to, message, [](const absl::StatusOr<Response>&) { ADD_FAILURE(); }, options)
+        .Request(
+            to, message, [](const absl::StatusOr<Response>&) { ADD_FAILURE(); }, options)
         .status()
         .code();
   };
@@ -417,8 +418,8 @@ TEST(CoapClient, RequestsThatCannotBeAreRefusedAndNothingIsLeft) {
     refused += absl::IsResourceExhausted(client
                                              .Request(peer, Get("/"),
                                                       [&](const auto& response) {
-                                                        cancelled += absl::IsCancelled(
-                                                            response.status());
+                                                        cancelled +=
+                                                            absl::IsCancelled(response.status());
                                                       })
                                              .status());
   EXPECT_EQ(refused, 14);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "src/base/status.h"
@@ -28,9 +29,8 @@ timespec Until(DatagramSocket::TimePoint deadline) {
 
 class MmsgSocket final : public DatagramSocket {
  public:
-  MmsgSocket(KernelSocket socket, UniqueFd poll, const UdpOptions& options)
+  MmsgSocket(KernelSocket socket, const UdpOptions& options)
       : socket_(std::move(socket)),
-        poll_(std::move(poll)),
         batch_(options.batch),
         slot_bytes_((options.max_datagram_bytes + 63) / 64 * 64 + kStagger),
         bytes_(new std::byte[batch_ * slot_bytes_]),
@@ -102,7 +102,11 @@ class MmsgSocket final : public DatagramSocket {
   }
 
   void Wake() override { socket_.Wake(); }
-  int descriptor() const override { return poll_.get(); }
+  int descriptor() const override {
+    // Made when it is wanted: while there is one, each datagram that comes costs a callback.
+    std::call_once(poll_made_, [this] { poll_ = MakePoll(); });
+    return poll_.get();
+  }
   SocketAddress local_address() const override { return socket_.local(); }
   absl::Status Join(const Address& group, std::uint32_t interface) override {
     return socket_.Join(group, interface);
@@ -113,6 +117,16 @@ class MmsgSocket final : public DatagramSocket {
   DatagramStats stats() const override { return socket_.stats(); }
 
  private:
+  /// Readable when the socket or the event is. Empty: there are no descriptors left.
+  UniqueFd MakePoll() const {
+    UniqueFd poll(epoll_create1(EPOLL_CLOEXEC));
+    for (const int fd : {socket_.fd(), socket_.wake_fd()}) {
+      epoll_event event = {};
+      event.events = EPOLLIN;
+      if (poll && epoll_ctl(poll.get(), EPOLL_CTL_ADD, fd, &event) != 0) return UniqueFd();
+    }
+    return poll;
+  }
   void Reset(std::size_t slot) {
     msghdr& header = messages_[slot].msg_hdr;
     header.msg_namelen = sizeof(sockaddr_in6);
@@ -159,7 +173,8 @@ class MmsgSocket final : public DatagramSocket {
   }
 
   KernelSocket socket_;
-  UniqueFd poll_;
+  mutable std::once_flag poll_made_;
+  mutable UniqueFd poll_;
   const std::size_t batch_;
   const std::size_t slot_bytes_;
   std::unique_ptr<std::byte[]> bytes_;
@@ -176,15 +191,7 @@ class MmsgSocket final : public DatagramSocket {
 
 absl::StatusOr<std::unique_ptr<DatagramSocket>> NewMmsgSocket(const UdpOptions& options) {
   WAXVM_ASSIGN_OR_RETURN(KernelSocket socket, KernelSocket::Open(options));
-  UniqueFd poll(epoll_create1(EPOLL_CLOEXEC));
-  if (!poll) return ErrnoStatus(errno, "cannot make a descriptor to wait for UDP");
-  for (const int fd : {socket.fd(), socket.wake_fd()}) {
-    epoll_event event = {};
-    event.events = EPOLLIN;
-    if (epoll_ctl(poll.get(), EPOLL_CTL_ADD, fd, &event) != 0)
-      return ErrnoStatus(errno, "cannot wait for UDP");
-  }
-  return std::make_unique<MmsgSocket>(std::move(socket), std::move(poll), options);
+  return std::make_unique<MmsgSocket>(std::move(socket), options);
 }
 
 }  // namespace waxvm
