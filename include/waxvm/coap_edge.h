@@ -23,7 +23,8 @@
 
 namespace waxvm::coap {
 
-/// Spec: RFC 7252, RFC 8323, RFC 7252 section 9 with DTLS 1.2 of RFC 6347.
+/// kDtls: with GnuTLS 3.7.9 a client without any key can end the process during a handshake; see
+/// docs/coap-edge.md. Spec: RFC 7252, RFC 8323, RFC 7252 section 9 with DTLS 1.2 of RFC 6347.
 enum class EdgeTransport : std::uint8_t { kUdp, kTcp, kDtls };
 
 /// Port 0 picks one.

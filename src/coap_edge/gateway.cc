@@ -106,7 +106,7 @@ class Gateway final : public EdgeGateway, private edge::OutsideEvents {
     if (!outside.ok()) return outside.status();
     outside_ = *std::move(outside);
     addresses_ = outside_->addresses();
-    std::array<std::uint8_t, EchoIssuer::kKeyBytes> key;
+    std::array<std::uint8_t, edge::EchoIssuer::kKeyBytes> key;
     randombytes_buf(key.data(), key.size());
     proxy_ = std::make_unique<edge::Proxy>(
         options, *std::move(policy), key, *outside_, inside,

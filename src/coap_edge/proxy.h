@@ -16,7 +16,7 @@
 #include <utility>
 
 #include "src/coap/block_assembler.h"
-#include "src/coap/echo.h"
+#include "src/coap_edge/echo.h"
 #include "src/coap_edge/exchange_memory.h"
 #include "src/coap_edge/outside.h"
 #include "src/coap_edge/policy.h"

@@ -107,6 +107,11 @@ Code CodeOf(const absl::Status& status) {
   }
 }
 
+bool IsSuppressed(std::optional<std::uint32_t> no_response, Code code) {
+  if (!no_response || !IsResponse(code)) return false;
+  return (*no_response >> (ClassOf(code) - 1) & 1) != 0;
+}
+
 std::string BodyKeyOf(const Message& request) {
   Message key(request.code());
   for (const OptionView& option : request.options())

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -21,6 +22,10 @@ Message OutwardOf(const Message& response, const Decision& decision, std::size_t
 
 /// What a client is told where no answer came.
 Code CodeOf(const absl::Status& status);
+
+/// Whether a response of this code is not wanted by a request with that No-Response value.
+/// Spec: RFC 7967 section 2.1.
+bool IsSuppressed(std::optional<std::uint32_t> no_response, Code code);
 
 /// The same for all requests for blocks of one body, and for no others of the same client.
 std::string BodyKeyOf(const Message& request);
