@@ -49,7 +49,7 @@ struct DatagramStats {
 };
 
 /// Where datagrams are sent from and received at.
-/// Thread safety: none, but for Wake and descriptor.
+/// Thread safety: none, but for Wake, descriptor and, of UDP sockets, stats.
 class DatagramSocket {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;

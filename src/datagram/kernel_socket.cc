@@ -311,7 +311,15 @@ void KernelSocket::TakeWake() const {
 }
 
 DatagramStats KernelSocket::stats() const {
-  DatagramStats result = counts;
+  DatagramStats result;
+  result.received = counts.received.get();
+  result.sent = counts.sent.get();
+  result.truncated = counts.truncated.get();
+  result.foreign = counts.foreign.get();
+  result.unsent = counts.unsent.get();
+  result.receive_calls = counts.receive_calls.get();
+  result.send_calls = counts.send_calls.get();
+  result.wait_calls = counts.wait_calls.get();
   std::array<std::uint32_t, SK_MEMINFO_VARS> memory = {};
   socklen_t size = sizeof memory;
   if (getsockopt(fd(), SOL_SOCKET, SO_MEMINFO, memory.data(), &size) == 0)

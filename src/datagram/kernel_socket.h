@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -36,6 +37,24 @@ struct OutgoingSlot {
   sockaddr_in6 peer;
   iovec part;
   LocalControl control;
+};
+
+/// Counted by one thread, and read by any.
+class Counter {
+ public:
+  Counter() = default;
+  Counter(Counter&& other) noexcept : value_(other.get()) {}
+  void operator+=(std::uint64_t more) { value_.store(get() + more, std::memory_order_relaxed); }
+  void operator++() { *this += 1; }
+  std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_ = 0;
+};
+
+/// What DatagramStats tells.
+struct KernelCounts {
+  Counter received, sent, truncated, foreign, unsent, receive_calls, send_calls, wait_calls;
 };
 
 /// Thread safety: as DatagramSocket.
@@ -85,9 +104,10 @@ class KernelSocket {
   void Wake() const;
   void TakeWake() const;
 
+  /// Thread safety: any thread.
   DatagramStats stats() const;
 
-  DatagramStats counts;
+  KernelCounts counts;
 
  private:
   bool IsJoined(const SocketAddress& group) const;
