@@ -517,11 +517,11 @@ TEST_F(CoapNames, AreAskedByName) {
   if (RunProgram({"/usr/bin/unshare", "-rn", "ip", "link", "set", "lo", "up"}).exit_code != 0)
     GTEST_SKIP() << "no network namespace can be made here, or there is no ip";
   folder_.Write("www/t", "21.5");
-  const std::string script = "ip link set lo up && ip addr add " + address_ + "/128 dev lo && " +
-                             WAXVM_COMMAND + " coap serve --listen='[" + address_ + "]:7001' " +
-                             folder_ / "www" + " & sleep 1; " + WAXVM_COMMAND +
-                             " coap get --folder=" + folder_.path() +
-                             " coap://thermostat.internal/t; code=$?; kill %1; exit $code";
+  const std::string script =
+      "ip link set lo up && ip addr add " + address_ + "/128 dev lo || exit 99\n" + WAXVM_COMMAND +
+      " coap serve --listen='[" + address_ + "]:7001' " + folder_ / "www" +
+      " & server=$!; sleep 1; " + WAXVM_COMMAND + " coap get --folder=" + folder_.path() +
+      " coap://thermostat.internal/t; code=$?; kill $server; wait $server; exit $code";
   const Completed done = RunProgram({"/usr/bin/unshare", "-rn", "/bin/sh", "-c", script});
   EXPECT_EQ(done.exit_code, 0) << done.error;
   EXPECT_TRUE(Contains(done.output, "21.5")) << done.output << done.error;
