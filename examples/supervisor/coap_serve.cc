@@ -138,10 +138,10 @@ class FolderServer {
     resource.path = path;
     if (writable_) resource.methods = {Code::kGet, Code::kPut, Code::kDelete};
     resource.handler = [this](const coap::ServedRequest& request, coap::Responder& responder) {
-      const std::vector<std::string> path = SegmentsOf(request.options);
-      if (request.code == Code::kGet) return Get(path, request, responder);
-      if (request.code == Code::kPut) return Put(path, request, responder);
-      Delete(path, responder);
+      const std::vector<std::string> segments = SegmentsOf(request.options);
+      if (request.code == Code::kGet) return Get(segments, request, responder);
+      if (request.code == Code::kPut) return Put(segments, request, responder);
+      Delete(segments, responder);
     };
     return resource;
   }

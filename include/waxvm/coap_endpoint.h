@@ -139,9 +139,9 @@ class Endpoint {
 
   // Running.
 
-  /// Handles what has come; where nothing has, what comes next. Blocks: until then, and until
-  /// `deadline` at the utmost. Errors: kFailedPrecondition where another thread runs it; those of
-  /// the socket.
+  /// Handles what has come; where nothing has, what comes next. May return early. Blocks: until
+  /// then, and until `deadline` at the utmost. Errors: kFailedPrecondition where another thread
+  /// runs it; those of the socket.
   absl::Status Poll(TimePoint deadline);
   /// Runs it on a thread of its own from now on. Errors: kFailedPrecondition where it is running.
   absl::Status Start();

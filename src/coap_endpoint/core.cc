@@ -135,7 +135,7 @@ void Endpoint::Core::Take(absl::FunctionRef<void(const Turn&)> what) {
   what(turn);
   turn_ = nullptr;
   // A timer may be due earlier than before, too.
-  if (waiting_.exchange(false)) socket_->Wake();
+  if (waiting_.exchange(false) || has_loop_) socket_->Wake();
 }
 
 Endpoint::TimePoint Endpoint::Core::NextDeadlineLocked() const {

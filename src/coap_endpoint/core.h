@@ -44,6 +44,10 @@ class Endpoint::Core final : public LayerHandler, public Gate::Owner {
   Server& server() { return server_; }
   Client& client() { return client_; }
   DatagramSocket& socket() { return *socket_; }
+  int descriptor() {
+    has_loop_ = true;
+    return socket_->descriptor();
+  }
   EndpointStats stats();
 
   // What the message layer tells.
@@ -78,6 +82,7 @@ class Endpoint::Core final : public LayerHandler, public Gate::Owner {
 
   std::mutex running_;  ///< held by whoever runs it
   std::atomic<bool> waiting_ = false;
+  std::atomic<bool> has_loop_ = false;  ///< it may be waited for elsewhere than in Poll
   std::atomic<bool> stop_ = false;
   std::atomic<bool> started_ = false;
   std::thread thread_;

@@ -70,7 +70,7 @@ absl::Status Endpoint::Poll(TimePoint deadline) {
   return core_->Poll(deadline);
 }
 absl::Status Endpoint::Start() { return core_->Start(); }
-int Endpoint::descriptor() const { return core_->socket().descriptor(); }
+int Endpoint::descriptor() const { return core_->descriptor(); }
 Endpoint::TimePoint Endpoint::next_deadline() const { return core_->NextDeadline(); }
 SocketAddress Endpoint::local_address() const { return core_->socket().local_address(); }
 

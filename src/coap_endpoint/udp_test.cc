@@ -153,6 +153,15 @@ TEST_P(CoapUdp, AnEventLoopCanRunIt) {
     ASSERT_TRUE(endpoint->Poll(Clock::now()).ok());
   }
   EXPECT_EQ(got, "looped");
+  // What another thread asks for wakes the loop.
+  pollfd polled = {client->descriptor(), POLLIN, 0};
+  for (int i = 0; i < 100 && poll(&polled, 1, 0) == 1; ++i)
+    ASSERT_TRUE(client->Poll(Clock::now()).ok());
+  std::thread other([&] {
+    EXPECT_TRUE(client->Request(server->local_address(), Post("again"), [](const auto&) {}).ok());
+  });
+  EXPECT_EQ(poll(&polled, 1, 5000), 1);
+  other.join();
 }
 
 TEST_P(CoapUdp, AnAnswerComesFromTheAddressThatWasAskedAlsoLater) {
