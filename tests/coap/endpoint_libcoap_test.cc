@@ -174,7 +174,8 @@ TEST_P(LibcoapTest, ItsClientObserves) {
   std::thread changes([&] {
     for (int i = 0; i < 6; ++i) {
       std::this_thread::sleep_for(milliseconds(300));
-      endpoint_->Notify("/store", Message(Code::kContent, "change " + std::to_string(i)));
+      endpoint_->Notify("/store", Message(Code::kContent, "change " + std::to_string(i))
+                                      .SetContentFormat(ContentFormat::kTextPlain));
     }
   });
   const std::string told = Client({"-m", "get", "-s", "2", "-w"}, "/store");
