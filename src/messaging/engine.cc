@@ -60,9 +60,10 @@ absl::Status EngineImpl::CheckThread() const {
 
 absl::Status EngineImpl::Register(MessageType type, Handler handler) {
   WAXVM_RETURN_IF_ERROR(CheckThread());
-  const auto [at, is_new] = handlers_.try_emplace(type);
-  if (!is_new) replaced_.push_back(std::move(at->second));
-  at->second = std::move(handler);
+  auto made = std::make_unique<Handler>(std::move(handler));
+  std::unique_ptr<Handler>& at = handlers_[type];
+  if (at != nullptr) replaced_.push_back(std::move(at));
+  at = std::move(made);
   return absl::OkStatus();
 }
 

@@ -85,8 +85,9 @@ class EngineImpl final : public Engine {
   bool added_ = false;
 
   // Of whoever polls.
-  std::unordered_map<MessageType, Handler> handlers_;
-  std::vector<Handler> replaced_;  ///< one of them may be running
+  // Each where it stays: one that is running, and replaces itself, must not be moved meanwhile.
+  std::unordered_map<MessageType, std::unique_ptr<Handler>> handlers_;
+  std::vector<std::unique_ptr<Handler>> replaced_;  ///< one of them may be running
   TopicReader reader_;
   std::uint64_t error_second_ = 0;
   std::uint32_t errors_told_ = 0;

@@ -70,7 +70,7 @@ bool EngineImpl::PollInbox() {
 
 EngineImpl::Handler* EngineImpl::FindHandler(const MessageInfo& info) {
   const auto at = handlers_.find(info.type);
-  if (at != handlers_.end()) return &at->second;
+  if (at != handlers_.end()) return at->second.get();
   counts_.unknown_types.Add();
   if (info.wants_errors)
     TellError(info, absl::StatusCode::kUnimplemented, "nobody here knows this type of message");
