@@ -236,6 +236,36 @@ TEST_F(Engines, AnswerAndSendToThemselves) {
   EXPECT_THAT(seen, ElementsAre(10u, 1100u));
 }
 
+TEST_F(Engines, LetAHandlerReplaceItselfAndGoOn) {
+  const auto a = NewEngine(1);
+  struct {
+    Engine* engine;
+    int first = 0;
+    int second = 0;
+    int third = 0;
+  } log = {a.get()};
+  // What they capture is so little that it lies within what the engine keeps of a handler.
+  ASSERT_TRUE(a->On<Number>([&log](const Number&, const MessageInfo&) {
+                 EXPECT_TRUE(log.engine
+                                 ->On<Number>([to = &log.second](const Number&,
+                                                                 const MessageInfo&) { ++*to; })
+                                 .ok());
+                 ++log.first;
+                 // What is kept of those that were replaced moves when it grows.
+                 for (int i = 0; i < 40; ++i)
+                   EXPECT_TRUE(log.engine
+                                   ->On<Number>([to = &log.third](const Number&,
+                                                                  const MessageInfo&) { ++*to; })
+                                   .ok());
+                 ++log.first;
+               }).ok());
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(a->Send(a->key(), Number{1}).ok());
+  EXPECT_EQ(a->Poll(), 2u);
+  EXPECT_EQ(log.first, 2);
+  EXPECT_EQ(log.second, 0);
+  EXPECT_EQ(log.third, 1);
+}
+
 TEST_F(Engines, HaveAKeyEach) {
   const auto a = NewEngine(1);
   const SigningKey same = KeyOf(1);
@@ -462,6 +492,25 @@ TEST_F(Remote, AreToldOfErrorsAtARate) {
   EXPECT_EQ(errors, 6);
   EXPECT_EQ(b->stats().errors_withheld, 14u);
   EXPECT_EQ(b->stats().unknown_types, 20u);
+}
+
+TEST_F(Remote, AreToldOfErrorsAsSecretlyAsTheyAsked) {
+  const ExchangeKey exchange_a = *ExchangeKey::Of(KeyOf(1));
+  const ExchangeKey exchange_b = *ExchangeKey::Of(KeyOf(2));
+  const auto a = NewEngine(*hub_, 1, {.exchange_key = &exchange_a});
+  const auto b = NewEngine(*there_, 2, {.exchange_key = &exchange_b});
+  std::vector<bool> encrypted;
+  ASSERT_TRUE(a->On<MessageError>([&](const MessageError&, const MessageInfo& info) {
+                 encrypted.push_back(info.encrypted);
+               }).ok());
+  for (const bool encrypt : {false, true}) {
+    ASSERT_TRUE(a->Send(b->key(), Number{1}, {.encrypt = encrypt, .wants_errors = true}).ok());
+    out_.DeliverAll(*there_);
+    b->Poll();
+    back_.DeliverAll(*hub_);
+    a->Poll();
+  }
+  EXPECT_THAT(encrypted, ElementsAre(false, true));
 }
 
 TEST_F(Remote, FloodsDisplaceNeitherOthersNorLocalMessages) {
