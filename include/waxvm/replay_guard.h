@@ -32,6 +32,7 @@ struct ReplayOptions {
   /// Senders, each to one destination, that are remembered with a window of sequences; 250 bytes
   /// each. Above it the source with the most of them loses its oldest one.
   std::size_t max_windows = 10'000;
+  /// Of this guard alone: of two that write to one store, each loses what the other one heard.
   /// Null: after a start, everything that was created before it is refused.
   ReplayStore* store = nullptr;
   /// Nobody has listened with this key before: nothing that is older can have been heard.

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "src/messaging/hub.h"
 #include "src/messaging/messaging_for_test.h"
 
 namespace waxvm::messaging {
@@ -375,6 +377,21 @@ TEST_F(Engines, TakeMessagesFromManyThreads) {
     }
   }
   EXPECT_THAT(next, testing::Each(kEach));
+}
+
+// Each inbox is 128 KiB: who writes to many that come and go must not keep all of them.
+TEST_F(Engines, AreNotKeptByThoseWhoWroteToThem) {
+  const auto a = NewEngine(1);
+  std::vector<std::weak_ptr<Port>> ports;
+  for (unsigned i = 0; i < 600; ++i) {
+    const SigningKey key = KeyOf(100 + i);
+    auto engine = *Engine::Create(hub_.get(), &key);
+    ASSERT_TRUE(a->Send(engine->key(), Number{i}).ok());
+    ports.push_back(static_cast<Hub&>(*hub_).Find(engine->key()));
+  }
+  const auto kept = std::count_if(ports.begin(), ports.end(),
+                                  [](const std::weak_ptr<Port>& port) { return !port.expired(); });
+  EXPECT_LE(kept, 20);
 }
 
 TEST_F(Engines, EndWhileOthersSend) {
