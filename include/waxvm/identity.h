@@ -76,7 +76,8 @@ struct IdentityReport {
 };
 
 /// Renews the adverts of running instances, whatever their programs do. It has no thread: the
-/// embedder calls Renew now and then. Thread safety: any number of threads.
+/// embedder calls Renew now and then. Made by Create, others are refused. Thread safety: any number
+/// of threads.
 class AdvertKeeper {
  public:
   static std::shared_ptr<AdvertKeeper> Create();
@@ -84,7 +85,8 @@ class AdvertKeeper {
 
   /// Renews what is due and returns how long until the next is, at most an hour.
   /// Blocks: on the host's signer and on the directory.
-  /// Errors: of the first that could not be renewed; the others were tried.
+  /// Errors: of the first that could not be renewed; the others were tried. kFailedPrecondition in
+  /// a forked child: the instances are its parent's.
   virtual absl::StatusOr<std::chrono::seconds> Renew() = 0;
   /// Instances that are running.
   virtual std::size_t size() const = 0;

@@ -32,6 +32,7 @@ struct ReplayOptions {
   /// Senders, each to one destination, that are remembered with a window of sequences; 250 bytes
   /// each. Above it the source with the most of them loses its oldest one.
   std::size_t max_windows = 10'000;
+  /// Of this guard alone: of two that write to one store, each loses what the other one heard.
   /// Null: after a start, everything that was created before it is refused.
   ReplayStore* store = nullptr;
   /// Nobody has listened with this key before: nothing that is older can have been heard.
@@ -39,6 +40,10 @@ struct ReplayOptions {
   /// Milliseconds between two writes to the store. After a crash everything that was created less
   /// than this after the last one is refused; after an orderly end nothing is.
   std::uint64_t save_every = 5'000;
+  /// Milliseconds after a start of which nothing is known: what was created until then is refused
+  /// too. An earlier process may have heard it from a sender whose clock is ahead; kMaxMessageSkew
+  /// is sure, and keeps everybody from being heard for a minute.
+  std::uint64_t start_margin = 0;
 };
 
 struct ReplayStats {
@@ -66,10 +71,12 @@ class ReplayGuard {
 
   /// To be asked last, after the signature. `source` is who handed it over, as far as that cannot
   /// be made up: the host at the other end of a tunnel. Errors: kAlreadyExists for a replay;
-  /// kAborted where it cannot be told from one; kUnavailable where the store fails.
+  /// kAborted where it cannot be told from one; kUnavailable where the store fails;
+  /// kFailedPrecondition in a forked child where there is a store, which is the parent's.
   virtual absl::Status Accept(const EnvelopeFields& fields, const Address& source,
                               std::uint64_t now) = 0;
-  /// Writes to the store what an orderly end leaves; done by the destructor as well.
+  /// Writes to the store what an orderly end leaves; done by the destructor as well. The next
+  /// message that is accepted writes it anew. Errors: of the store; kFailedPrecondition as above.
   virtual absl::Status Save() = 0;
   virtual ReplayStats stats() const = 0;
 };

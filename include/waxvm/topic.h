@@ -45,8 +45,8 @@ struct JoinOptions {
   /// publisher; 0: it does not. Then it is handled, and what did not come is a gap, or is in
   /// MessageInfo::missing.
   std::uint32_t hold = 1'000;
-  /// Messages that wait, and the bytes of their payloads. Above it the publisher with most of them
-  /// waits no longer for its first one: one that names what never was keeps nobody else back.
+  /// Messages that wait, and the bytes of their payloads. Above either the publisher with most of
+  /// it waits no longer for its first one: one that names what never was keeps nobody else back.
   std::size_t max_held = 64;
   std::size_t max_held_bytes = std::size_t{4} << 20;
   /// Publishers whose sequences are followed, of a topic that is open to everybody.

@@ -121,6 +121,25 @@ TEST_F(LayerHostileTest, WhenMemoryRunsOutTheGreedyLoseFirst) {
   EXPECT_EQ(bench.handler.requests, handled);
 }
 
+// Years without a restart: what was remembered must still be forgotten.
+TEST_F(LayerHostileTest, TimeGoesOnForYears) {
+  LayerBench bench;
+  AnswerAll(bench);
+  bench.Receive(TestAddress(2), {.id = 7});
+  for (int year = 1; year <= 9; ++year) {
+    bench.now += std::chrono::hours(365 * 24);
+    bench.layer().Expire(bench.At());
+    const std::size_t handled = bench.handler.requests;
+    bench.Receive(TestAddress(2), {.id = 7});
+    EXPECT_EQ(bench.handler.requests, handled + 1) << year;
+    bench.Receive(TestAddress(2), {.id = 7});
+    EXPECT_EQ(bench.handler.requests, handled + 1) << "a duplicate, in the year " << year;
+    bench.Wait(std::chrono::seconds(300));
+    bench.Receive(TestAddress(2), {.id = 7});
+    EXPECT_EQ(bench.handler.requests, handled + 2) << "another one, in the year " << year;
+  }
+}
+
 TEST_F(LayerHostileTest, SlowRequestsAreBoundedAndRefused) {
   LayerBench bench({}, {.deferred = 100, .deferred_per_peer = 10});
   for (std::uint16_t id = 0; id < 20; ++id) bench.Receive(TestAddress(2), {.id = id, .token = "a"});

@@ -79,6 +79,9 @@ struct MessageLayer::Rep {
   enum TimerKind : std::uint32_t { kOutgoingTimer, kDeferredTimer };
   static constexpr int kTickShift = 20;   ///< 1.05 ms
   static constexpr int kStampShift = 26;  ///< 67 ms
+  /// Nine years. No lifetime that is added to a stamp, a day at most, may wrap; from there on what
+  /// is remembered would be so for ever.
+  static constexpr Stamp kLastStamp = 0xff000000;
   static constexpr std::size_t kTokenBytes = 8;
   static constexpr std::size_t kEchoBytes = 8;
   /// Non-confirmable messages to one peer that a reset can still end.

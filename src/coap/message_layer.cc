@@ -185,7 +185,7 @@ void MessageLayer::Rep::SetNow(Time now) {
   // A clock that goes back must not make timers or lifetimes wrap.
   tick = std::max<std::uint64_t>(tick, elapsed >> kTickShift);
   stamp = std::max(
-      stamp, static_cast<Stamp>(std::min<std::uint64_t>((elapsed >> kStampShift) + 1, 0x7fffffff)));
+      stamp, static_cast<Stamp>(std::min<std::uint64_t>((elapsed >> kStampShift) + 1, kLastStamp)));
 }
 
 std::uint64_t MessageLayer::Rep::TicksOf(std::chrono::nanoseconds duration) const {

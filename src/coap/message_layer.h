@@ -151,6 +151,7 @@ struct SendSpec {
   bool report = true;
 };
 
+/// A layer is good for nine years; then a new one takes its place.
 /// Thread safety: none; distinct objects may be used from distinct threads.
 /// Spec: RFC 7252 sections 4, 5.2 and 5.3, RFC 7641, 7967, 8516, 8974, 9175.
 class MessageLayer {

@@ -60,21 +60,43 @@ absl::Status EngineImpl::CheckThread() const {
 
 absl::Status EngineImpl::Register(MessageType type, Handler handler) {
   WAXVM_RETURN_IF_ERROR(CheckThread());
-  const auto [at, is_new] = handlers_.try_emplace(type);
-  if (!is_new) replaced_.push_back(std::move(at->second));
-  at->second = std::move(handler);
+  auto made = std::make_unique<Handler>(std::move(handler));
+  std::unique_ptr<Handler>& at = handlers_[type];
+  if (at != nullptr) replaced_.push_back(std::move(at));
+  at = std::move(made);
   return absl::OkStatus();
 }
 
-EngineImpl::Peer& EngineImpl::PeerOf(const PublicKey& to) {
+void EngineImpl::DropClosed(Ports& dropped) {
+  ports_ = 0;
+  for (auto& [key, peer] : peers_) {
+    if (peer.port == nullptr) continue;
+    if (peer.port->inbox.IsClosed())
+      dropped.push_back(std::move(peer.port));
+    else
+      ++ports_;
+  }
+  // So that each costs a few steps, however many there are.
+  tidy_at_ = 2 * ports_ + kLeastPorts;
+}
+
+EngineImpl::Peer& EngineImpl::PeerOf(const PublicKey& to, Ports& dropped) {
   if (last_peer_ == peers_.end() || last_peer_->first != to) {
-    if (peers_.size() >= kMaxPeers) peers_.clear();
+    if (peers_.size() >= kMaxPeers) {
+      for (auto& [key, peer] : peers_)
+        if (peer.port != nullptr) dropped.push_back(std::move(peer.port));
+      peers_.clear();
+      ports_ = 0;
+    }
     last_peer_ = peers_.try_emplace(to).first;
   }
   Peer& peer = last_peer_->second;
   // Above whatever an earlier process of this sender used, at up to 1,000 a millisecond.
   if (peer.next_sequence == 0) peer.next_sequence = hub_.now() * 1'000;
-  if (peer.port == nullptr || peer.port->inbox.IsClosed()) peer.port = hub_.Find(to);
+  if (peer.port != nullptr && !peer.port->inbox.IsClosed()) return peer;
+  if (peer.port != nullptr) dropped.push_back(std::move(peer.port));
+  peer.port = hub_.Find(to);
+  if (peer.port != nullptr && ++ports_ > tidy_at_) DropClosed(dropped);
   return peer;
 }
 
@@ -93,9 +115,10 @@ absl::StatusOr<std::uint64_t> EngineImpl::SendMessage(const PublicKey& to, Messa
   letter.extras = extras.get();
   for (;;) {
     std::shared_ptr<Port> full;
+    Ports dropped;
     {
       MutexLock lock(peers_mutex_);
-      Peer& peer = PeerOf(to);
+      Peer& peer = PeerOf(to, dropped);
       letter.sequence = peer.next_sequence++;
       if (peer.port != nullptr) {
         bool wake = false;

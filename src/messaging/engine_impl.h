@@ -45,6 +45,9 @@ class EngineImpl final : public Engine {
   void Dispatch(const EnvelopeFields& fields);
 
  private:
+  /// Above it those of engines that have ended are given back. Each has an inbox.
+  static constexpr std::size_t kLeastPorts = 16;
+
   /// Somebody who was sent something.
   struct Peer {
     std::shared_ptr<Port> port = nullptr;  ///< null: not of this process
@@ -61,7 +64,11 @@ class EngineImpl final : public Engine {
 
   absl::Status Register(MessageType type, Handler handler) override;
   absl::Status CheckThread() const;
-  Peer& PeerOf(const PublicKey& to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(peers_mutex_);
+  /// Ports that nobody needs any more, to be dropped without the lock: what waits in them goes with
+  /// them, and may send when it goes.
+  using Ports = std::vector<std::shared_ptr<Port>>;
+  Peer& PeerOf(const PublicKey& to, Ports& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(peers_mutex_);
+  void DropClosed(Ports& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(peers_mutex_);
   absl::StatusOr<std::uint64_t> SendElsewhere(const PublicKey& to, std::uint64_t sequence,
                                               Message& message, const SendOptions& options);
 
@@ -85,8 +92,9 @@ class EngineImpl final : public Engine {
   bool added_ = false;
 
   // Of whoever polls.
-  std::unordered_map<MessageType, Handler> handlers_;
-  std::vector<Handler> replaced_;  ///< one of them may be running
+  // Each where it stays: one that is running, and replaces itself, must not be moved meanwhile.
+  std::unordered_map<MessageType, std::unique_ptr<Handler>> handlers_;
+  std::vector<std::unique_ptr<Handler>> replaced_;  ///< one of them may be running
   TopicReader reader_;
   std::uint64_t error_second_ = 0;
   std::uint32_t errors_told_ = 0;
@@ -94,6 +102,8 @@ class EngineImpl final : public Engine {
   Mutex peers_mutex_;
   std::map<PublicKey, Peer> peers_ ABSL_GUARDED_BY(peers_mutex_);
   std::map<PublicKey, Peer>::iterator last_peer_ ABSL_GUARDED_BY(peers_mutex_);
+  std::size_t ports_ ABSL_GUARDED_BY(peers_mutex_) = 0;  ///< that peers_ has at most
+  std::size_t tidy_at_ ABSL_GUARDED_BY(peers_mutex_) = kLeastPorts;
 
   std::thread thread_;
   std::atomic<std::thread::id> thread_id_ = std::thread::id();

@@ -70,7 +70,7 @@ bool EngineImpl::PollInbox() {
 
 EngineImpl::Handler* EngineImpl::FindHandler(const MessageInfo& info) {
   const auto at = handlers_.find(info.type);
-  if (at != handlers_.end()) return &at->second;
+  if (at != handlers_.end()) return at->second.get();
   counts_.unknown_types.Add();
   if (info.wants_errors)
     TellError(info, absl::StatusCode::kUnimplemented, "nobody here knows this type of message");
@@ -182,7 +182,9 @@ void EngineImpl::TellError(const MessageInfo& info, absl::StatusCode code, std::
   if (!info.local && !MayTellError()) return counts_.withheld.Add();
   Message message =
       Message::Of(MessageError{.code = code, .text = std::string(text.substr(0, 200))});
-  const auto sent = SendMessage(info.sender, message, {.in_reply_to = info.sequence});
+  // As secretly as it was asked: an error says who wrote to whom, and may quote what it is about.
+  const auto sent =
+      SendMessage(info.sender, message, {.encrypt = info.encrypted, .in_reply_to = info.sequence});
   (sent.ok() ? counts_.told : counts_.withheld).Add();
 }
 

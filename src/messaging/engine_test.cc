@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "src/messaging/hub.h"
 #include "src/messaging/messaging_for_test.h"
 
 namespace waxvm::messaging {
@@ -236,6 +238,36 @@ TEST_F(Engines, AnswerAndSendToThemselves) {
   EXPECT_THAT(seen, ElementsAre(10u, 1100u));
 }
 
+TEST_F(Engines, LetAHandlerReplaceItselfAndGoOn) {
+  const auto a = NewEngine(1);
+  struct {
+    Engine* engine;
+    int first = 0;
+    int second = 0;
+    int third = 0;
+  } log = {a.get()};
+  // What they capture is so little that it lies within what the engine keeps of a handler.
+  ASSERT_TRUE(a->On<Number>([&log](const Number&, const MessageInfo&) {
+                 EXPECT_TRUE(log.engine
+                                 ->On<Number>([to = &log.second](const Number&,
+                                                                 const MessageInfo&) { ++*to; })
+                                 .ok());
+                 ++log.first;
+                 // What is kept of those that were replaced moves when it grows.
+                 for (int i = 0; i < 40; ++i)
+                   EXPECT_TRUE(log.engine
+                                   ->On<Number>([to = &log.third](const Number&,
+                                                                  const MessageInfo&) { ++*to; })
+                                   .ok());
+                 ++log.first;
+               }).ok());
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(a->Send(a->key(), Number{1}).ok());
+  EXPECT_EQ(a->Poll(), 2u);
+  EXPECT_EQ(log.first, 2);
+  EXPECT_EQ(log.second, 0);
+  EXPECT_EQ(log.third, 1);
+}
+
 TEST_F(Engines, HaveAKeyEach) {
   const auto a = NewEngine(1);
   const SigningKey same = KeyOf(1);
@@ -345,6 +377,21 @@ TEST_F(Engines, TakeMessagesFromManyThreads) {
     }
   }
   EXPECT_THAT(next, testing::Each(kEach));
+}
+
+// Each inbox is 128 KiB: who writes to many that come and go must not keep all of them.
+TEST_F(Engines, AreNotKeptByThoseWhoWroteToThem) {
+  const auto a = NewEngine(1);
+  std::vector<std::weak_ptr<Port>> ports;
+  for (unsigned i = 0; i < 600; ++i) {
+    const SigningKey key = KeyOf(100 + i);
+    auto engine = *Engine::Create(hub_.get(), &key);
+    ASSERT_TRUE(a->Send(engine->key(), Number{i}).ok());
+    ports.push_back(static_cast<Hub&>(*hub_).Find(engine->key()));
+  }
+  const auto kept = std::count_if(ports.begin(), ports.end(),
+                                  [](const std::weak_ptr<Port>& port) { return !port.expired(); });
+  EXPECT_LE(kept, 20);
 }
 
 TEST_F(Engines, EndWhileOthersSend) {
@@ -462,6 +509,25 @@ TEST_F(Remote, AreToldOfErrorsAtARate) {
   EXPECT_EQ(errors, 6);
   EXPECT_EQ(b->stats().errors_withheld, 14u);
   EXPECT_EQ(b->stats().unknown_types, 20u);
+}
+
+TEST_F(Remote, AreToldOfErrorsAsSecretlyAsTheyAsked) {
+  const ExchangeKey exchange_a = *ExchangeKey::Of(KeyOf(1));
+  const ExchangeKey exchange_b = *ExchangeKey::Of(KeyOf(2));
+  const auto a = NewEngine(*hub_, 1, {.exchange_key = &exchange_a});
+  const auto b = NewEngine(*there_, 2, {.exchange_key = &exchange_b});
+  std::vector<bool> encrypted;
+  ASSERT_TRUE(a->On<MessageError>([&](const MessageError&, const MessageInfo& info) {
+                 encrypted.push_back(info.encrypted);
+               }).ok());
+  for (const bool encrypt : {false, true}) {
+    ASSERT_TRUE(a->Send(b->key(), Number{1}, {.encrypt = encrypt, .wants_errors = true}).ok());
+    out_.DeliverAll(*there_);
+    b->Poll();
+    back_.DeliverAll(*hub_);
+    a->Poll();
+  }
+  EXPECT_THAT(encrypted, ElementsAre(false, true));
 }
 
 TEST_F(Remote, FloodsDisplaceNeitherOthersNorLocalMessages) {

@@ -101,8 +101,18 @@ absl::Status Hub::Join(TopicState& topic, std::shared_ptr<Port> port, std::uint6
   MutexLock lock(joining_);
   if (options_.transport != nullptr && topic.subscribers() == 0)
     WAXVM_RETURN_IF_ERROR(options_.transport->Join(topic.key(), topic.group()));
-  topic.Join(std::move(port), mark, retained);
-  return absl::OkStatus();
+  {
+    // Unless it was removed meanwhile: nobody could publish to it, and nobody leave it.
+    MutexLock topics_lock(mutex_);
+    const auto at = topics_.find(topic.key());
+    if (at != topics_.end() && at->second.get() == &topic) {
+      topic.Join(std::move(port), mark, retained);
+      return absl::OkStatus();
+    }
+  }
+  if (options_.transport != nullptr && topic.subscribers() == 0)
+    options_.transport->Leave(topic.key(), topic.group());
+  return NoTopic(topic.key());
 }
 
 void Hub::Leave(TopicState& topic, const Port* port) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <list>
 #include <map>
 #include <span>
@@ -13,6 +14,7 @@
 
 #include "src/base/byte_archive.h"
 #include "src/base/crc32c.h"
+#include "src/base/fork_guard.h"
 #include "src/base/status.h"
 #include "src/identity/sodium_ready.h"
 #include "src/messaging/replay_window.h"
@@ -25,6 +27,8 @@ using messaging::ReplayWindow;
 static_assert(ReplayWindow::kBits == ReplayGuard::kReplayWindow);
 
 constexpr std::size_t kFloors = 16'384;
+// How far ahead whoever has others forgotten may be. Units: milliseconds.
+constexpr std::uint64_t kFlooderSkew = 1'000;
 /// The version is its last digit: docs/formats/replay.md.
 constexpr std::array<char, 16> kMagic = {'w', 'a', 'x', 'v', 'm', '-', 'r', 'e',
                                          'p', 'l', 'a', 'y', '-', 'v', '1', '\0'};
@@ -90,12 +94,12 @@ class Guard final : public ReplayGuard {
 
   absl::Status Start(std::uint64_t now) {
     if (options_.store == nullptr) {
-      if (!options_.first_start) floor_ = now;
+      if (!options_.first_start) floor_ = Later(now, options_.start_margin);
       return absl::OkStatus();
     }
     WAXVM_ASSIGN_OR_RETURN(const std::string state, options_.store->Load());
     if (state.empty()) {
-      if (!options_.first_start) floor_ = now;
+      if (!options_.first_start) floor_ = Later(now, options_.start_margin);
     } else {
       WAXVM_RETURN_IF_ERROR(Read(state));
     }
@@ -104,11 +108,17 @@ class Guard final : public ReplayGuard {
 
   absl::Status Accept(const EnvelopeFields& fields, const Address& source,
                       std::uint64_t now) override {
+    if (options_.store != nullptr) WAXVM_RETURN_IF_ERROR(CheckProcess());
     const Channel channel = {fields.sender, fields.destination};
     const auto at = windows_.find(channel);
     if (const absl::Status status = Look(channel, at, fields); !status.ok()) {
       ++stats_.replays;
       return status;
+    }
+    if (fields.created > Later(now, kFlooderSkew) &&
+        CrowdsOthersOut(at != windows_.end() ? at->second.source : source)) {
+      ++stats_.replays;
+      return absl::AbortedError("there is no room to remember a message from the future");
     }
     // On disk before it counts: after a crash nobody knows what was accepted since.
     if (options_.store != nullptr && std::max(fields.created, now) > covers_)
@@ -123,7 +133,10 @@ class Guard final : public ReplayGuard {
 
   absl::Status Save() override {
     if (options_.store == nullptr) return absl::OkStatus();
-    return Write(/*covers=*/0);
+    WAXVM_RETURN_IF_ERROR(Write(/*covers=*/0));
+    // What is heard after this is not in it, and has to be covered anew.
+    covers_ = 0;
+    return absl::OkStatus();
   }
 
   ReplayStats stats() const override {
@@ -133,6 +146,10 @@ class Guard final : public ReplayGuard {
   }
 
  private:
+  static std::uint64_t Later(std::uint64_t time, std::uint64_t by) {
+    return time > UINT64_MAX - by ? UINT64_MAX : time + by;
+  }
+
   using Windows = std::map<Channel, Window>;  // not hashed: keys are chosen by strangers
 
   absl::Status Look(const Channel& channel, Windows::const_iterator at,
@@ -156,6 +173,17 @@ class Guard final : public ReplayGuard {
     }
     return absl::AbortedError(absl::StrFormat(
         "the message %d of this sender is more than %d behind", fields.sequence, kReplayWindow));
+  }
+
+  /// Attack: a source has its own windows given up by the thousand, each of them with the latest
+  /// time that is believed. All entries of the table would be ahead of the clock before long, and
+  /// nobody without a window be heard. So it is where there is no room, and for the source that
+  /// has most.
+  bool CrowdsOthersOut(const Address& source) const {
+    if (windows_.size() < options_.max_windows) return false;
+    const auto at = sources_.find(source);
+    const std::size_t count = at == sources_.end() ? 0 : at->second.channels.size();
+    return count > 1 && count == by_size_.rbegin()->first;
   }
 
   Window& Add(const Channel& channel, const Address& source) {
@@ -221,7 +249,7 @@ class Guard final : public ReplayGuard {
   }
 
   absl::Status Cover(std::uint64_t time) {
-    const std::uint64_t covers = time + options_.save_every;
+    const std::uint64_t covers = Later(time, options_.save_every);
     if (const absl::Status status = Write(covers); !status.ok())
       return Unavailable("what was heard cannot be written down: %s",
                          std::string_view(status.message().data(), status.message().size()));
@@ -229,7 +257,15 @@ class Guard final : public ReplayGuard {
     return absl::OkStatus();
   }
 
+  /// A forked child and its parent would overwrite what the other one heard.
+  absl::Status CheckProcess() const {
+    if (!fork_guard_.InChild()) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        "the guard was made before a fork; its store is another's");
+  }
+
   absl::Status Write(std::uint64_t covers) {
+    WAXVM_RETURN_IF_ERROR(CheckProcess());
     State state = {.covers = covers, .hash_key = hash_key_, .floors = floors_};
     // An earlier uncertainty does not end with an orderly end.
     state.covers = std::max(covers, floor_);
@@ -281,6 +317,7 @@ class Guard final : public ReplayGuard {
   }
 
   ReplayOptions options_;
+  const ForkGuard fork_guard_;
   Windows windows_;
   std::map<Address, Source> sources_;
   std::map<std::size_t, std::list<Address>> by_size_;  ///< sources; least recently used first

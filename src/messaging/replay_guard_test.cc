@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -141,6 +143,11 @@ TEST(ReplayGuard, WithoutAStoreHearsNothingOlderThanItself) {
   ASSERT_TRUE(guard.ok());
   EXPECT_TRUE(absl::IsAborted(Accept(**guard, From(1, 1, kTestTime))));
   EXPECT_TRUE(Accept(**guard, From(1, 1, kTestTime + 1)).ok());
+  // Of senders whose clocks are ahead an earlier process may have heard what is made later.
+  const auto sure = ReplayGuard::Create(kTestTime, {.start_margin = kMaxMessageSkew});
+  ASSERT_TRUE(sure.ok());
+  EXPECT_TRUE(absl::IsAborted(Accept(**sure, From(1, 1, kTestTime + kMaxMessageSkew))));
+  EXPECT_TRUE(Accept(**sure, From(1, 1, kTestTime + kMaxMessageSkew + 1)).ok());
 }
 
 TEST(ReplayGuard, RemembersAfterAnOrderlyEnd) {
@@ -183,6 +190,69 @@ TEST(ReplayGuard, AfterACrashHearsNothingOfTheTimeNotWrittenDown) {
   ASSERT_TRUE((*guard)->Save().ok());
   const auto third = ReplayGuard::Create(kTestTime + 7'000, {.store = &store});
   EXPECT_FALSE(Accept(**third, From(1, 4, kTestTime + 5'002)).ok());
+}
+
+TEST(ReplayGuard, GoesOnAfterItWasSaved) {
+  MemoryStore store;
+  const auto guard = NewGuard({.store = &store, .save_every = 5'000});
+  ASSERT_TRUE(Accept(*guard, From(1, 1)).ok());
+  ASSERT_TRUE(guard->Save().ok());
+  ASSERT_TRUE(Accept(*guard, From(1, 2)).ok());
+  // A crash here.
+  MemoryStore left;
+  left.state = store.state;
+  const auto next = ReplayGuard::Create(kTestTime + 6'000, {.store = &left});
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_FALSE(Accept(**next, From(1, 1)).ok());
+  EXPECT_FALSE(Accept(**next, From(1, 2)).ok()) << "heard after what was written";
+}
+
+TEST(ReplayGuard, ThatIsNeverSavedHearsNothingAfterACrash) {
+  MemoryStore store;
+  const auto guard = NewGuard({.store = &store, .save_every = UINT64_MAX});
+  for (unsigned i = 0; i < 5; ++i) ASSERT_TRUE(Accept(*guard, From(1, i, kTestTime + i)).ok());
+  EXPECT_EQ(store.saves, 1) << "at its start";
+  MemoryStore left;
+  left.state = store.state;
+  const auto next = ReplayGuard::Create(kTestTime + 6'000, {.store = &left});
+  ASSERT_TRUE(next.ok()) << next.status();
+  for (unsigned i = 0; i < 5; ++i)
+    EXPECT_FALSE(Accept(**next, From(1, i, kTestTime + i)).ok()) << i;
+}
+
+TEST(ReplayGuard, IsNotWrittenByAForkedChild) {
+  MemoryStore store;
+  const auto guard = NewGuard({.store = &store});
+  ASSERT_TRUE(Accept(*guard, From(1, 1)).ok());
+  const int before = store.saves;
+  const pid_t child = fork();
+  if (child == 0) {
+    // What the parent hears from here on is not known to the child: none of both may be lost.
+    const bool refused = absl::IsFailedPrecondition(guard->Save()) &&
+                         !Accept(*guard, From(1, 2)).ok() && store.saves == before;
+    _exit(refused ? 0 : 1);
+  }
+  ASSERT_GT(child, 0);
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(Accept(*guard, From(1, 2)).ok());
+  EXPECT_TRUE(guard->Save().ok());
+}
+
+TEST(ReplayGuard, AFloodOfMessagesFromTheFutureKeepsNobodyNewOut) {
+  const auto guard = NewGuard({.max_windows = 100});
+  // All times that they leave behind are a minute ahead, which is as far as they may be.
+  for (unsigned sender = 0; sender < 60'000; ++sender) {
+    (void)Accept(*guard, From(sender, 1, kTestTime), 1);
+    (void)Accept(*guard, From(sender, 2, kTestTime + kMaxMessageSkew), 1);
+  }
+  unsigned heard = 0;
+  for (unsigned sender = 100'000; sender < 100'100; ++sender)
+    heard += Accept(*guard, From(sender, 1, kTestTime + 1), 2 + sender).ok();
+  EXPECT_GE(heard, 95u);
+  // Whoever is no more than a moment ahead is heard from there as well.
+  EXPECT_TRUE(Accept(*guard, From(200'000, 1, kTestTime + 500), 1).ok());
 }
 
 TEST(ReplayGuard, AcceptsNothingThatItCannotWriteDown) {

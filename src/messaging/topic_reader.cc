@@ -128,7 +128,7 @@ void TopicReader::Restart(Subscription& subscription, Publisher& publisher,
     ++subscription.stats.late;
     return true;
   });
-  publisher.held = 0;
+  publisher.held = publisher.held_bytes = 0;
   if (fields.first_sequence > publisher.next)
     Report(subscription, {.topic = subscription.topic,
                           .publisher = fields.sender,
@@ -163,29 +163,33 @@ bool TopicReader::IsOld(Subscription& subscription, const Publisher& publisher,
 void TopicReader::Hold(Subscription& subscription, Held held, Clock clock, Handle handle) {
   held.due = clock() + subscription.options.hold;
   subscription.held_bytes += held.message->bytes();
+  held.publisher->held_bytes += held.message->bytes();
   ++held.publisher->held;
   ++held_;
   subscription.held.push_back(std::move(held));
-  while (
-      subscription.held.size() > subscription.options.max_held ||
-      (subscription.held_bytes > subscription.options.max_held_bytes && !subscription.held.empty()))
-    ForceLargest(subscription, handle);
+  while (subscription.held.size() > subscription.options.max_held)
+    ForceLargest(subscription, &Publisher::held, handle);
+  while (subscription.held_bytes > subscription.options.max_held_bytes &&
+         !subscription.held.empty())
+    ForceLargest(subscription, &Publisher::held_bytes, handle);
 }
 
 TopicReader::Held TopicReader::TakeOut(Subscription& subscription, std::size_t index) {
   Held held = std::move(subscription.held[index]);
   subscription.held.erase(subscription.held.begin() + static_cast<std::ptrdiff_t>(index));
   subscription.held_bytes -= held.message->bytes();
+  held.publisher->held_bytes -= held.message->bytes();
   --held.publisher->held;
   --held_;
   return held;
 }
 
-void TopicReader::ForceLargest(Subscription& subscription, Handle handle) {
+void TopicReader::ForceLargest(Subscription& subscription, std::size_t Publisher::*what,
+                               Handle handle) {
   const auto& all = subscription.held;
-  const auto largest = std::max_element(all.begin(), all.end(), [](const Held& a, const Held& b) {
-    return a.publisher->held < b.publisher->held;
-  });
+  const auto largest = std::max_element(
+      all.begin(), all.end(),
+      [what](const Held& a, const Held& b) { return a.publisher->*what < b.publisher->*what; });
   const Publisher* const publisher = largest->publisher;
   std::size_t first = static_cast<std::size_t>(largest - all.begin());
   for (std::size_t i = 0; i < all.size(); ++i)

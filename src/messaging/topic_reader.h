@@ -62,6 +62,7 @@ class TopicReader {
     std::uint64_t first = 0;  ///< of its run
     std::uint64_t next = 0;   ///< the sequence that is due
     std::size_t held = 0;
+    std::size_t held_bytes = 0;
     std::vector<std::pair<std::uint64_t, std::uint64_t>> missing = {};
     std::list<PublicKey>::iterator place = {};
   };
@@ -99,7 +100,8 @@ class TopicReader {
   bool ReleaseOne(Subscription& subscription, Handle handle);
   /// Hands over the held message at `index`, and before it those of its publisher that are earlier.
   void Force(Subscription& subscription, std::size_t index, Handle handle);
-  void ForceLargest(Subscription& subscription, Handle handle);
+  /// The first one of the publisher that has most of what there is too much of.
+  void ForceLargest(Subscription& subscription, std::size_t Publisher::*what, Handle handle);
   Held TakeOut(Subscription& subscription, std::size_t index);
   void Report(Subscription& subscription, const TopicGap& gap);
   void Remember(const MessageId& id);

@@ -208,6 +208,20 @@ TEST_F(Topics, HoldBackSoManyBytes) {
   EXPECT_EQ(Seen().size(), 3u);
 }
 
+// Attack: a few large messages that wait for what never was, so that the many small ones of others
+// are the first to be handled without what they depend on.
+TEST_F(Topics, OfThoseThatWaitWhoHasMostBytesGivesUpBytes) {
+  Join({.max_held_bytes = 20'000});
+  for (std::uint64_t i = 0; i < 3; ++i)
+    Come({.publisher = 2, .sequence = 100 + i, .dependencies = {IdOf(3, 999)}, .bytes = 10});
+  for (std::uint64_t i = 0; i < 2; ++i)
+    Come({.publisher = 1, .sequence = 100 + i, .dependencies = {IdOf(4, 999)}, .bytes = 12'000});
+  EXPECT_THAT(Seen(), ElementsAre("a100!1"));
+  EXPECT_EQ(Stats().held, 4u);
+  Come({.publisher = 3, .sequence = 999});
+  EXPECT_THAT(Seen(), ElementsAre("c999", "b100", "b101", "b102"));
+}
+
 TEST_F(Topics, SeeThatAPublisherStartedAnew) {
   Join();
   Come({.sequence = 100});

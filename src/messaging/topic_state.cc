@@ -9,6 +9,12 @@
 #include "waxvm/cga.h"
 
 namespace waxvm::messaging {
+namespace {
+
+// Engines that come, publish and go would be remembered for ever.
+constexpr std::size_t kMaxPublishers = 65'536;
+
+}  // namespace
 
 TopicState::TopicState(const PublicKey& topic) : key_(topic), group_(cga::GroupOf(topic)) {}
 
@@ -61,19 +67,34 @@ void TopicState::GiveToAll(const TopicMessage& message, Published& published) {
   if (dropped > 0) message.Unref(dropped);
 }
 
-void TopicState::Retain(TopicMessageRef message) {
+TopicMessageRef TopicState::Retain(TopicMessageRef message) {
   // One that was overtaken on its way is not the last one.
   if (retained_ && retained_->fields().sender == message->fields().sender &&
       retained_->fields().sequence > message->fields().sequence)
-    return;
-  retained_ = std::move(message);
+    return message;
+  return std::exchange(retained_, std::move(message));
 }
 
 void TopicState::Spread(TopicMessageRef message) {
+  TopicMessageRef dropped;
   MutexLock lock(mutex_);
   Published ignored;
   GiveToAll(*message, ignored);
-  Retain(std::move(message));
+  dropped = Retain(std::move(message));
+}
+
+TopicState::Sequences& TopicState::SequencesOf(const Local& from) {
+  auto at = publishers_.find(from.publisher);
+  if (at != publishers_.end()) return at->second;
+  if (publishers_.size() >= kMaxPublishers) {
+    for (const auto& [key, sequences] : publishers_)
+      forgotten_ = std::max(forgotten_, sequences.next);
+    publishers_.clear();
+  }
+  // Above whatever an earlier process of this publisher can have used, and without a hole from
+  // here.
+  const std::uint64_t first = std::max(from.now * 1'000, forgotten_);
+  return publishers_.try_emplace(from.publisher, Sequences{first, first}).first->second;
 }
 
 absl::StatusOr<Published> TopicState::Publish(const Local& from, Message message,
@@ -83,12 +104,10 @@ absl::StatusOr<Published> TopicState::Publish(const Local& from, Message message
   if (from.signer != nullptr) {
     WAXVM_ASSIGN_OR_RETURN(payload, message.Encode());
   }
+  TopicMessageRef dropped;
   MutexLock lock(mutex_);
   WAXVM_RETURN_IF_ERROR(CheckRules(from.publisher, from.now));
-  Sequences& sequences = publishers_[from.publisher];
-  // Above whatever an earlier process of this publisher can have used, and without a hole from
-  // here.
-  if (sequences.first == 0) sequences.first = sequences.next = from.now * 1'000;
+  Sequences& sequences = SequencesOf(from);
   EnvelopeFields fields = {.type = message.type(),
                            .sender = from.publisher,
                            .kind = DestinationKind::kTopic,
@@ -107,7 +126,7 @@ absl::StatusOr<Published> TopicState::Publish(const Local& from, Message message
   TopicMessageRef shared(new TopicMessage(std::move(fields), std::move(message), envelope));
   Published published = {.sequence = shared->fields().sequence, .id = shared->id()};
   GiveToAll(*shared, published);
-  Retain(std::move(shared));
+  dropped = Retain(std::move(shared));
   return published;
 }
 

@@ -67,7 +67,11 @@ class TopicState {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void GiveToAll(const TopicMessage& message, Published& published)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Retain(TopicMessageRef message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  /// Returns what is retained no longer, to be dropped without the lock: what is in it may ask
+  /// about this topic when it goes.
+  [[nodiscard]] TopicMessageRef Retain(TopicMessageRef message)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Sequences& SequencesOf(const Local& from) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const PublicKey key_;
   const Address group_;
@@ -77,6 +81,7 @@ class TopicState {
   std::uint64_t expires_ ABSL_GUARDED_BY(mutex_) = 0;  ///< seconds, as an advert has it
   std::vector<Subscriber> subscribers_ ABSL_GUARDED_BY(mutex_);
   std::map<PublicKey, Sequences> publishers_ ABSL_GUARDED_BY(mutex_);  ///< of this process
+  std::uint64_t forgotten_ ABSL_GUARDED_BY(mutex_) = 0;  ///< no sequence of theirs is above it
   TopicMessageRef retained_ ABSL_GUARDED_BY(mutex_);
 };
 

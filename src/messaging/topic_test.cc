@@ -6,12 +6,15 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "src/messaging/messaging_for_test.h"
+#include "src/messaging/topic_state.h"
 #include "waxvm/cga.h"
 
 namespace waxvm::messaging {
@@ -285,6 +288,89 @@ TEST_F(TopicsOfEngines, MayBeLeftAndJoinedByHandlers) {
   ASSERT_TRUE(publisher->Publish(topic_, Number{3}).ok());
   reader->Poll();
   EXPECT_THAT(seen, ElementsAre(0u, 1u, 3u)) << "2 was for the subscription that is gone";
+}
+
+/// Asks about its topic when it goes.
+struct Curious {
+  static constexpr MessageType kMessageType = 0xa00c;
+  MessageHub* hub = nullptr;
+  PublicKey topic = {};
+  int* asked = nullptr;
+  Curious(MessageHub* its_hub, const PublicKey& its_topic, int* counter)
+      : hub(its_hub), topic(its_topic), asked(counter) {}
+  Curious(Curious&& other) noexcept
+      : hub(std::exchange(other.hub, nullptr)), topic(other.topic), asked(other.asked) {}
+  ~Curious() {
+    if (hub == nullptr) return;
+    (void)hub->Retained(topic);
+    ++*asked;
+  }
+  absl::StatusOr<std::string> Encode() const { return std::string(); }
+  static absl::StatusOr<Curious> Decode(std::string_view) {
+    return absl::UnimplementedError("only here");
+  }
+};
+
+TEST_F(TopicsOfEngines, MayBeAskedByWhatTheyForget) {
+  int asked = 0;
+  {
+    const auto publisher = NewEngine(*quiet_, 1);
+    for (int i = 0; i < 3; ++i)
+      ASSERT_TRUE(publisher->Publish(topic_, Curious(quiet_.get(), topic_, &asked)).ok());
+    EXPECT_EQ(asked, 2);
+    publisher->Publish(topic_, Number{1}).IgnoreError();
+  }
+  EXPECT_EQ(asked, 3);
+}
+
+/// By the time that it has joined, the topic is gone.
+class LateTransport final : public EngineTransport {
+ public:
+  absl::Status Send(const PublicKey&, std::string) override { return absl::OkStatus(); }
+  absl::Status Publish(const PublicKey&, const Address&, std::string) override {
+    return absl::OkStatus();
+  }
+  absl::Status Join(const PublicKey& topic, const Address&) override {
+    ++joined;
+    return remove ? hub->RemoveTopic(topic) : absl::OkStatus();
+  }
+  void Leave(const PublicKey&, const Address&) override { --joined; }
+  MessageHub* hub = nullptr;
+  bool remove = true;
+  int joined = 0;
+};
+
+TEST_F(TopicsOfEngines, ThatWereRemovedMeanwhileAreNotJoined) {
+  LateTransport transport;
+  const auto hub = *MessageHub::Create(HubOptions(clock_, &transport));
+  transport.hub = hub.get();
+  ASSERT_TRUE(hub->SetTopic(TopicAdvert(topic_key_, {PublicOf(1)})).ok());
+  const auto engine = NewEngine(*hub, 1);
+  EXPECT_TRUE(absl::IsNotFound(engine->Join(topic_)));
+  EXPECT_EQ(transport.joined, 0);
+  // As if it had never been there.
+  transport.remove = false;
+  ASSERT_TRUE(hub->SetTopic(TopicAdvert(topic_key_, {PublicOf(1)})).ok());
+  ASSERT_TRUE(engine->Join(topic_).ok());
+  EXPECT_EQ(engine->Publish(topic_, Number{1})->delivered, 1u);
+}
+
+TEST(TopicState, ForgetsPublishersWhoNeverComeAgain) {
+  const SigningKey key = KeyOf(50);
+  TopicState state(key.public_key());
+  ASSERT_TRUE(state.SetAdvert(TopicAdvert(key, {}, 1, /*open=*/true)).ok());
+  const auto publish = [&](std::uint32_t number) {
+    TopicState::Local from = {.now = kTestTime};
+    std::memcpy(from.publisher.bytes.data(), &number, sizeof number);
+    std::string ignored;
+    return state.Publish(from, Message::Of(Number{number}), {}, ignored)->sequence;
+  };
+  const std::uint64_t first = publish(0);
+  EXPECT_EQ(publish(0), first + 1);
+  for (int i = 0; i < 10; ++i) publish(1);
+  for (std::uint32_t i = 1; i <= 70'000; ++i) publish(i);
+  // Forgotten, and above whatever anybody who was forgotten used: readers see that it began anew.
+  EXPECT_GE(publish(0), first + 10);
 }
 
 TEST_F(TopicsOfEngines, SayWhyNobodyCanJoin) {

@@ -422,6 +422,22 @@ TEST(DiskDirectory, FilesOfOtherVersions) {
   }
 }
 
+// Attack: a file that somebody else made, which does what they like when it is written to.
+TEST(DiskDirectory, TriggersOfAFileDoNotRun) {
+  const TempFolder temp;
+  const std::string path = temp / "d";
+  const SigningKey host = KeyOf(9);
+  const Advert first = VmAdvert(KeyOf(1), host);
+  ASSERT_TRUE(PutOne(**OpenDirectory(path), first).ok());
+  Execute(path, "CREATE TRIGGER t AFTER INSERT ON adverts BEGIN DELETE FROM adverts; END");
+  const Advert second = VmAdvert(KeyOf(2), host);
+  const auto directory = OpenDirectory(path);
+  ASSERT_TRUE(directory.ok()) << directory.status();
+  EXPECT_TRUE(PutOne(**directory, second).ok());
+  EXPECT_EQ((*directory)->Get(first.slot(), kTestTime).status(), absl::OkStatus());
+  EXPECT_EQ((*directory)->Get(second.slot(), kTestTime).status(), absl::OkStatus());
+}
+
 TEST(DiskDirectory, OtherFilesAreRefusedAndLeftAsTheyAre) {
   const TempFolder temp;
   std::ofstream(temp / "text") << std::string(10'000, 'x');

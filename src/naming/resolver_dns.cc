@@ -150,7 +150,9 @@ class ResolverDnsSource::State {
     const std::uint64_t now = Now();
     const MutexLock lock(mutex_);
     if (const auto failed = failed_.find(name); failed != failed_.end()) {
-      if (now < failed->second.until) return failed->second;
+      // Unless the clock was put back: it would be known for that much longer.
+      if (now < failed->second.until && failed->second.until - now <= kFailureSeconds)
+        return failed->second;
       failed_.erase(failed);
     }
     if (waiting_.find(name) != waiting_.end()) return std::nullopt;
@@ -250,7 +252,10 @@ class ResolverDnsSource::State {
     const auto petname = petnames_.NameOf(fields.author);
     const auto ttl =
         static_cast<std::uint32_t>(std::min<std::uint64_t>(fields.ttl, fields.expires - now));
-    answer.Add(type, ttl, Wire(petname ? *petname : fields.author.ToBase32()));
+    std::string name = petname ? Wire(*petname) : std::string();
+    if (name.empty()) name = Wire(fields.author.ToBase32());
+    // Below a suffix that is so long that there is no room for a key, it has no name.
+    if (!name.empty()) answer.Add(type, ttl, name);
     return DnsFound::kYes;
   }
 

@@ -159,6 +159,15 @@ TEST_F(ResolverDns, WhoHasAnAddress) {
   EXPECT_EQ(AskAddress(AddressOf(sensor_)), "NXDOMAIN");
 }
 
+TEST_F(ResolverDns, WhatTheSuffixLeavesNoRoomFor) {
+  const std::string label(50, 's');
+  const std::string suffix = label + "." + label + "." + label + "." + label;
+  Open({}, {.suffix = suffix});
+  EXPECT_EQ(AskAddress(AddressOf(sensor_)), "NODATA") << "a key has 52 characters";
+  ASSERT_TRUE(petnames_.Set("bedroom", sensor_.public_key()).ok());
+  EXPECT_EQ(AskAddress(AddressOf(sensor_)), "60 bedroom." + suffix + ".");
+}
+
 TEST_F(ResolverDns, NoNameAndNoData) {
   EXPECT_EQ(Ask(DnsType::kAaaa, "alice"), "NODATA") << "sensor.alice would not exist otherwise";
   EXPECT_EQ(Ask(DnsType::kSrv, "_coap._udp.alice"), "NXDOMAIN");
@@ -234,10 +243,12 @@ TEST_F(ResolverDns, EndsWhileNamesWait) {
 /// Fails as a disk does.
 class BrokenDirectory final : public Directory {
  public:
+  explicit BrokenDirectory(std::atomic<int>* asked = nullptr) : asked_(asked) {}
   std::vector<absl::Status> Put(std::span<const Advert> adverts) override {
     return std::vector<absl::Status>(adverts.size(), absl::DataLossError("the disk"));
   }
   absl::StatusOr<Advert> Get(const AdvertSlot&, std::uint64_t) override {
+    if (asked_ != nullptr) ++*asked_;
     return absl::DataLossError("the disk");
   }
   absl::StatusOr<Advert> FindByAddress(const Address&, std::uint64_t) override {
@@ -246,7 +257,23 @@ class BrokenDirectory final : public Directory {
   std::vector<Equivocation> Equivocations() override { return {}; }
   std::uint64_t Version() override { return 0; }
   DirectoryStats Stats() override { return {}; }
+
+ private:
+  std::atomic<int>* const asked_;
 };
+
+TEST_F(ResolverDns, AFailureIsNotKeptWhereTheClockIsPutBack) {
+  std::atomic<int> asked = 0;
+  directory_ = std::make_unique<BrokenDirectory>(&asked);
+  Open({}, {.threads = 1});
+  EXPECT_EQ(Wait(DnsType::kAaaa, "sensor.alice"), "SERVFAIL");
+  const int before = asked;
+  EXPECT_EQ(Ask(DnsType::kAaaa, "sensor.alice"), "SERVFAIL");
+  EXPECT_EQ(asked, before);
+  now_ -= 1'000;
+  EXPECT_EQ(Wait(DnsType::kAaaa, "sensor.alice"), "SERVFAIL");
+  EXPECT_GT(asked, before);
+}
 
 TEST_F(ResolverDns, ADirectoryThatFailsIsNoAnswer) {
   const Address address = AddressOf(sensor_);

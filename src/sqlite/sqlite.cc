@@ -162,6 +162,7 @@ absl::Status Connection::SetUp(const ConnectionOptions& options) {
   // The file may have been put there by somebody else: its schema runs nothing.
   sqlite3_db_config(connection, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
   sqlite3_db_config(connection, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+  sqlite3_db_config(connection, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, nullptr);
   sqlite3_limit(connection, SQLITE_LIMIT_LENGTH, 1 << 20);
   WAXVM_RETURN_IF_ERROR(Execute("PRAGMA cell_size_check=ON; PRAGMA cache_size=-16384"));
   // A file that only one has open needs no index of its log in shared memory.

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "absl/cleanup/cleanup.h"
 #include "src/base/deadline.h"
 #include "src/base/status.h"
 #include "src/supervisor/call_format.h"
@@ -95,6 +96,11 @@ absl::StatusOr<std::optional<Event>> HostSide::Serve(Instance& instance,
                                                      const HostCallRequest& call) {
   RenewIdentity();
   absl::StatusOr<std::string> reply = std::string();
+  // No trace of a key stays in the memory of the host, also where the run ends before it has it.
+  const absl::Cleanup wipe = [&] {
+    if (call.name == kPrivateKeyFunction && reply.ok())
+      explicit_bzero(reply->data(), reply->size());
+  };
   if (call.name == kServeName) {
     // Asking is no offence: a program made for calls can then do something else.
     reply = absl::UnavailableError("the program was not started for calls");
@@ -110,10 +116,7 @@ absl::StatusOr<std::optional<Event>> HostSide::Serve(Instance& instance,
   // A slow function may have outlived the limit while the provider's own timer was not running.
   if (deadline_ && Clock::now() >= *deadline_ && !control_.stopped())
     return LimitReached{LimitKind::kWallTime};
-  const absl::Status completed = instance.CompleteHostCall(reply);
-  // No trace of a key stays in the memory of the host.
-  if (call.name == kPrivateKeyFunction && reply.ok()) explicit_bzero(reply->data(), reply->size());
-  WAXVM_RETURN_IF_ERROR(completed);
+  WAXVM_RETURN_IF_ERROR(instance.CompleteHostCall(reply));
   return std::nullopt;
 }
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -301,6 +302,45 @@ TEST_F(Identity, OptionsThatCannotBe) {
   })));
   host_->fails = true;
   EXPECT_TRUE(absl::IsUnavailable(status([](O&) {})));
+}
+
+/// Not AdvertKeeper::Create's: there is nothing that would tell it of an instance.
+class OwnKeeper final : public AdvertKeeper {
+  absl::StatusOr<std::chrono::seconds> Renew() override { return 1s; }
+  std::size_t size() const override { return 0; }
+};
+
+TEST_F(Identity, AKeeperOfSomebodyElseIsRefused) {
+  IdentityOptions options = Options();
+  options.keeper = std::make_shared<OwnKeeper>();
+  const auto result = RunMock([](NativeContext&) { return 0; }, With(options));
+  EXPECT_TRUE(absl::IsInvalidArgument(result.status())) << result.status();
+}
+
+// A child's adverts would have the sequences of its parent's, and say something else: directories
+// that see both believe neither.
+TEST_F(Identity, AForkedChildRenewsNothing) {
+  IdentityOptions options = Options();
+  options.keeper = AdvertKeeper::Create();
+  const auto keeper = options.keeper;
+  const auto result = RunMock(
+      [&](NativeContext& context) {
+        const Self self(*context.CallHost("waxvm.identity", ""));
+        *now_ += 60;
+        const pid_t child = fork();
+        if (child == 0) {
+          const bool refused = absl::IsFailedPrecondition(keeper->Renew().status());
+          _exit(refused && Find(self.key)->fields().sequence == 1 ? 0 : 1);
+        }
+        int status = -1;
+        EXPECT_EQ(waitpid(child, &status, 0), child);
+        EXPECT_EQ(status, 0);
+        EXPECT_TRUE(keeper->Renew().ok());
+        EXPECT_EQ(Find(self.key)->fields().sequence, 2u);
+        return 0;
+      },
+      With(options));
+  ASSERT_TRUE(result.ok()) << result.status();
 }
 
 TEST_F(Identity, EndsAsAsked) {

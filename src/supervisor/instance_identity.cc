@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "src/base/fork_guard.h"
 #include "src/base/status.h"
 
 namespace waxvm {
@@ -33,6 +34,11 @@ constexpr std::uint64_t kLongestWait = 3600;
 class Keeper final : public AdvertKeeper {
  public:
   absl::StatusOr<std::chrono::seconds> Renew() override {
+    // Before the lock, which somebody may have held. A child's adverts would have the sequences of
+    // its parent's and say something else, which quarantines the slots of both.
+    if (fork_guard_.InChild())
+      return absl::FailedPreconditionError(
+          "the instances are those of the process before a fork, which renews their adverts");
     std::vector<std::shared_ptr<InstanceIdentity>> running;
     {
       const MutexLock lock(mutex_);
@@ -74,6 +80,7 @@ class Keeper final : public AdvertKeeper {
     std::erase_if(instances_, [](const auto& instance) { return instance.expired(); });
   }
 
+  const ForkGuard fork_guard_;
   mutable Mutex mutex_;
   std::vector<std::weak_ptr<InstanceIdentity>> instances_ ABSL_GUARDED_BY(mutex_);
   std::size_t forget_at_ ABSL_GUARDED_BY(mutex_) = 16;
@@ -98,6 +105,8 @@ absl::Status CheckOptions(const IdentityOptions& options) {
         "an identity with a directory needs a host: adverts carry the host's signature");
   if (options.keeper != nullptr && options.host == nullptr)
     return InvalidArgument("an identity without a host has no advert to keep");
+  if (options.keeper != nullptr && dynamic_cast<const Keeper*>(options.keeper.get()) == nullptr)
+    return InvalidArgument("the keeper of an identity was not made by AdvertKeeper::Create");
   if (options.sec_code < cga::kSha256 || options.sec_code > cga::kSha256Bits32)
     return InvalidArgument("the Sec code of an identity is %d, must be %d to %d", options.sec_code,
                            cga::kSha256, cga::kSha256Bits32);
