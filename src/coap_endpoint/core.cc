@@ -30,6 +30,7 @@ Endpoint::Core::Core(std::unique_ptr<DatagramSocket> socket, std::unique_ptr<Mes
       server_(*layer_, out_, options_, gate_),
       client_(*layer_, out_, options_) {
   gate_->owner = this;
+  gate_->OpenPost(this);
 }
 
 Endpoint::Core::~Core() { Close(); }
@@ -41,13 +42,18 @@ void Endpoint::Core::Close() {
   const auto lock = gate_->Lock();
   if (gate_->owner == nullptr) return;
   gate_->owner = nullptr;
-  client_.CancelAll(absl::CancelledError("the endpoint is gone"));
+  gate_->OpenPost(nullptr);
+  // A turn, so that handlers which ask once more are refused, and do not wait for an answer.
+  Take([&](const Turn&) { client_.Close(absl::CancelledError("the endpoint is gone")); });
 }
 
 absl::Status Endpoint::Core::Poll(TimePoint deadline) {
   const std::unique_lock<std::mutex> running(running_, std::try_to_lock);
   if (!running) return FailedPrecondition("another thread runs the endpoint");
-  return PollLocked(deadline);
+  const absl::Status status = PollLocked(deadline);
+  // What another thread hands over after this is not looked for before the next call.
+  if (watched_) waiting_ = true;
+  return status;
 }
 
 absl::Status Endpoint::Core::PollLocked(TimePoint deadline) {
@@ -58,7 +64,7 @@ absl::Status Endpoint::Core::PollLocked(TimePoint deadline) {
     if (!more_ || round == 1) {
       const auto lock = gate_->Lock();
       until = std::min(deadline, NextDeadlineLocked());
-      waits = out_.empty() && !stop_;
+      waits = out_.empty() && !gate_->has_posted && !stop_;
       waiting_ = waits;
     }
     if (waits) {
@@ -82,6 +88,8 @@ absl::StatusOr<bool> Endpoint::Core::TakeTurn() {
   const Turn turn = {Now(), out_, *this};
   out_.AllowSending(true);
   turn_ = &turn;
+  for (const auto& [answer, response] : gate_->TakePosted())
+    server_.SendDeferred(turn, answer, response);
   Receive(turn, came);
   if (NextDeadlineLocked() <= turn.now) {
     layer_->Expire(turn);
@@ -144,7 +152,7 @@ Endpoint::TimePoint Endpoint::Core::NextDeadlineLocked() const {
 
 Endpoint::TimePoint Endpoint::Core::NextDeadline() {
   const auto lock = gate_->Lock();
-  return out_.empty() ? NextDeadlineLocked() : TimePoint::min();
+  return out_.empty() && !gate_->has_posted ? NextDeadlineLocked() : TimePoint::min();
 }
 
 bool Endpoint::Core::InHandler() {
@@ -173,7 +181,7 @@ void Endpoint::Core::Run() {
   if (stop_) return;
   // Nothing will come any more.
   const auto lock = gate_->Lock();
-  client_.CancelAll(status);
+  Take([&](const Turn&) { client_.CancelAll(status); });
 }
 
 EndpointStats Endpoint::Core::stats() {
