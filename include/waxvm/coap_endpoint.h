@@ -122,7 +122,9 @@ struct EndpointStats {
 ///
 /// Threads: it is run by whoever calls Poll, one thread at a time, or by a thread of its own from
 /// Start on. Handlers run on that thread, one at a time, and may call everything but Poll, Start
-/// and Ask. All functions may be called from any thread, and wait while a handler runs.
+/// and Ask, and not destroy it. All functions may be called from any thread, and wait while a
+/// handler runs: of two endpoints on two threads, the handlers of one may call the other, or those
+/// of the other the one; DeferredResponder::Send waits for nobody.
 /// Spec: RFC 7252, 6690, 7641, 7959, 7967, 8132, 8516, 8768, 8974, 9175.
 class Endpoint {
  public:
@@ -131,8 +133,8 @@ class Endpoint {
   /// Errors: kInvalidArgument for options that cannot be.
   static absl::StatusOr<std::unique_ptr<Endpoint>> Create(std::unique_ptr<DatagramSocket> socket,
                                                           const EndpointOptions& options = {});
-  /// Handlers of requests that are under way are told kCancelled. Blocks: until its own thread, if
-  /// any, has ended. Nobody may be in Poll or Ask.
+  /// Handlers of requests that are under way are told kCancelled, and can ask nothing more. Blocks:
+  /// until its own thread, if any, has ended. Nobody may be in Poll or Ask.
   ~Endpoint();
   Endpoint(const Endpoint&) = delete;
   Endpoint& operator=(const Endpoint&) = delete;
@@ -174,17 +176,20 @@ class Endpoint {
   // Asking.
 
   /// Sends a request, in blocks where it is long, and tells `handler` what comes of it. To a group
-  /// it is non-confirmable, whatever the options say. With a No-Response option that wants nothing,
-  /// the handler is never called unless it fails to be sent. A Block2 option of number 0 asks for
-  /// blocks of that size, one of another number for that block alone. Errors: kInvalidArgument;
-  /// kResourceExhausted where a bound is met; the handler is not called then.
+  /// it is non-confirmable, whatever the options say, its body fits into one block, and of a long
+  /// answer the handler gets the first block: the rest is to be had from Response::peer. With a
+  /// No-Response option that wants nothing, the handler is never called unless it fails to be sent.
+  /// A Block2 option of number 0 asks for blocks of that size, one of another number for that block
+  /// alone. Errors: kInvalidArgument; kResourceExhausted where a bound is met; the handler is not
+  /// called then.
   absl::StatusOr<RequestId> Request(const SocketAddress& peer, const Message& message,
                                     ResponseHandler handler, const RequestOptions& options = {});
   /// Its handler is not called any more. An observation is ended by rejecting its next
   /// notification. False: it has ended.
   bool Cancel(RequestId id);
   /// Sends a request and waits for its response; where no thread runs the endpoint, this one does
-  /// meanwhile. Blocks. Errors: as ResponseHandler; kFailedPrecondition within a handler.
+  /// meanwhile. Blocks. Errors: as ResponseHandler; kFailedPrecondition within a handler;
+  /// kInvalidArgument where No-Response wants nothing.
   absl::StatusOr<Reply> Ask(const SocketAddress& peer, const Message& message,
                             const RequestOptions& options = {});
 

@@ -37,7 +37,7 @@ class AnswerContext;
 class DeferredState;
 
 /// Answers a request later, from any thread, or after the endpoint is gone, when nothing is sent.
-/// Whoever destroys it unused answers 5.00. Move-only.
+/// Whoever destroys it unused answers 5.00. Never waits for a handler. Move-only.
 /// Thread safety: none; distinct objects may be used from distinct threads.
 class DeferredResponder {
  public:

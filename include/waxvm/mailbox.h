@@ -99,6 +99,9 @@ struct Settlement {
   };
   Kind kind = Kind::kAcknowledge;
   std::string receipt = {};
+  /// Where it is not empty, a receipt of another mailbox is refused: what was allowed for one is
+  /// not allowed for all.
+  std::string mailbox = {};
   std::chrono::milliseconds time{0};
   std::string reason = {};  ///< of a rejection, kept with a dead letter; at most 256 bytes
 };

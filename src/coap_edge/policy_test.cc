@@ -55,6 +55,20 @@ TEST_F(PolicyTest, WhoHostPathAndMethodMustAllFit) {
   EXPECT_EQ(Of("psk:alice", Get("/t/temp")), Code::kForbidden);  // for nobody but "anonymous"
 }
 
+TEST(PolicyNames, AStarWithinANameIsOnlyItself) {
+  EdgeOptions options = Options();
+  options.rules = {{.who = "psk:site:*", .host = "thermo", .path = "/*"}};
+  const auto policy = Policy::Create(options);
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  const Message request = Get("/t/temp");
+  const auto of = [&](std::string_view who) {
+    return policy->Decide(who, Code::kGet, request.options()).refusal;
+  };
+  EXPECT_EQ(of("psk:anybody"), Code::kForbidden);
+  EXPECT_EQ(of("psk:site:a"), Code::kForbidden);
+  EXPECT_EQ(of("psk:site:*"), Code::kEmpty);
+}
+
 TEST_F(PolicyTest, ForwardProxying) {
   EXPECT_EQ(Of("anonymous", Proxied("coap://thermo/sensors")), Code::kEmpty);
   EXPECT_EQ(Of("anonymous", Proxied("coap://THERMO:5683/sensors/a")), Code::kEmpty);

@@ -49,12 +49,17 @@ absl::Status Client::Check(const SocketAddress& peer, const Message& message,
   if (options.observe && (message.code() != Code::kGet && message.code() != Code::kFetch))
     return InvalidArgument("only GET and FETCH can observe");
   if (options.observe && peer.is_multicast()) return InvalidArgument("a group cannot be observed");
+  // Each member would ask for the next block at a time of its own. Spec: RFC 7959 section 2.8.
+  if (peer.is_multicast() && message.payload().size() > std::size_t{16} << options_.block_exponent)
+    return InvalidArgument("%d bytes for a group are more than a block of %d",
+                           message.payload().size(), std::size_t{16} << options_.block_exponent);
   return message.Check();
 }
 
 absl::StatusOr<RequestId> Client::Request(const Turn& turn, const SocketAddress& peer,
                                           const Message& message, ResponseHandler handler,
                                           const RequestOptions& options) {
+  if (!closed_.ok()) return closed_;
   if (const absl::Status status = Check(peer, message, options); !status.ok()) return status;
   const std::uint32_t index = Take();
   Pending& pending = pending_[index];
@@ -65,15 +70,14 @@ absl::StatusOr<RequestId> Client::Request(const Turn& turn, const SocketAddress&
   pending.request.append(ToText(encoded));
   const bool cut = message.payload().size() > std::size_t{16} << options_.block_exponent;
   // Blocks that are asked for by hand; the first one, of some size, asks for all in that size.
-  pending.whole = pending.silent = false;
+  pending.whole = false;
+  pending.silent = WantsNoResponse(message);
   for (const OptionView& option : message.options()) {
     if (option.number == OptionNumber::kBlock1) pending.whole = true;
     if (option.number == OptionNumber::kBlock2) {
       const std::optional<Block> block = message.options().block2();
       pending.whole = pending.whole || !block || !block->is_legal() || block->number != 0;
     }
-    if (option.number == OptionNumber::kNoResponse)
-      pending.silent = (option.AsUint().value_or(0) & kNoResponseAtAll) == kNoResponseAtAll;
   }
   if (!cut || pending.whole) {
     if (!message.payload().empty()) pending.request.append(1, '\xff').append(message.payload());
@@ -94,6 +98,10 @@ absl::StatusOr<RequestId> Client::Request(const Turn& turn, const SocketAddress&
     return status;
   }
   return id;
+}
+
+bool Client::WantsNoResponse(const Message& message) {
+  return (message.options().no_response().value_or(0) & kNoResponseAtAll) == kNoResponseAtAll;
 }
 
 Client::Transfer& Client::TransferOf(Pending& pending) {
@@ -181,6 +189,11 @@ void Client::CancelAll(const absl::Status& status) {
   }
 }
 
+void Client::Close(const absl::Status& status) {
+  closed_ = status;
+  CancelAll(status);
+}
+
 void Client::OnResponse(const Turn& turn, const IncomingResponse& incoming) {
   const std::uint32_t index = FromCookie(incoming.cookie);
   if (index == kNone) return;
@@ -193,8 +206,9 @@ void Client::OnResponse(const Turn& turn, const IncomingResponse& incoming) {
   Pending& pending = pending_[index];
   if (message.code() == Code::kUnauthorized && AnswerEcho(turn, index, incoming)) return;
   const bool blocks = (message.present() & kBlockOptions) != 0 && !pending.whole;
-  const bool plain = pending.transfer == nullptr || pending.peer.is_multicast();
-  if (plain && !blocks)
+  // Attack: one member that answers with a block and says that there are more. To ask for them here
+  // would be to ask the whole group again, for as long as that one likes.
+  if (pending.peer.is_multicast() || (pending.transfer == nullptr && !blocks))
     return Deliver(turn, index,
                    {.peer = incoming.peer,
                     .code = message.code(),
@@ -330,6 +344,8 @@ void Client::OnMessageEnded(const Turn& turn, std::uint64_t cookie,
 
 void Client::OnUndelivered(const Turn& turn, const SocketAddress& peer,
                            const absl::Status& status) {
+  // No room for one datagram, perhaps not even a request's: that is as if it was lost on the way.
+  if (absl::IsResourceExhausted(status)) return;
   for (std::uint32_t index = 0; index < pending_.size(); ++index) {
     const Pending& pending = pending_[index];
     if (pending.used && pending.peer.address == peer.address && pending.peer.port == peer.port)

@@ -32,9 +32,13 @@ class Client final : public LocalSource {
   absl::StatusOr<RequestId> Request(const Turn& turn, const SocketAddress& peer,
                                     const Message& message, ResponseHandler handler,
                                     const RequestOptions& options);
+  /// Whether its No-Response option wants nothing at all.
+  static bool WantsNoResponse(const Message& message);
   bool Cancel(const Turn& turn, RequestId id);
   /// Tells all handlers that there will be nothing more.
   void CancelAll(const absl::Status& status);
+  /// The same, and refuses whatever is asked from then on.
+  void Close(const absl::Status& status);
 
   void OnResponse(const Turn& turn, const IncomingResponse& incoming);
   void OnRequestFailed(const Turn& turn, OutgoingId request, std::uint64_t cookie, Failure failure);
@@ -103,6 +107,7 @@ class Client final : public LocalSource {
   std::vector<std::uint32_t> free_;
   std::size_t used_ = 0;
   std::uint64_t next_tag_ = 0;
+  absl::Status closed_;  ///< why nothing can be asked any more
   std::set<std::pair<std::chrono::steady_clock::time_point, std::uint32_t>> renewals_;
   std::vector<std::byte> scratch_;
 };

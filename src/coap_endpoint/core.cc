@@ -30,6 +30,7 @@ Endpoint::Core::Core(std::unique_ptr<DatagramSocket> socket, std::unique_ptr<Mes
       server_(*layer_, out_, options_, gate_),
       client_(*layer_, out_, options_) {
   gate_->owner = this;
+  gate_->OpenPost(this);
 }
 
 Endpoint::Core::~Core() { Close(); }
@@ -41,7 +42,9 @@ void Endpoint::Core::Close() {
   const auto lock = gate_->Lock();
   if (gate_->owner == nullptr) return;
   gate_->owner = nullptr;
-  client_.CancelAll(absl::CancelledError("the endpoint is gone"));
+  gate_->OpenPost(nullptr);
+  // A turn, so that handlers which ask once more are refused, and do not wait for an answer.
+  Take([&](const Turn&) { client_.Close(absl::CancelledError("the endpoint is gone")); });
 }
 
 absl::Status Endpoint::Core::Poll(TimePoint deadline) {
@@ -58,7 +61,7 @@ absl::Status Endpoint::Core::PollLocked(TimePoint deadline) {
     if (!more_ || round == 1) {
       const auto lock = gate_->Lock();
       until = std::min(deadline, NextDeadlineLocked());
-      waits = out_.empty() && !stop_;
+      waits = out_.empty() && !gate_->has_posted && !stop_;
       waiting_ = waits;
     }
     if (waits) {
@@ -82,6 +85,8 @@ absl::StatusOr<bool> Endpoint::Core::TakeTurn() {
   const Turn turn = {Now(), out_, *this};
   out_.AllowSending(true);
   turn_ = &turn;
+  for (const auto& [answer, response] : gate_->TakePosted())
+    server_.SendDeferred(turn, answer, response);
   Receive(turn, came);
   if (NextDeadlineLocked() <= turn.now) {
     layer_->Expire(turn);
@@ -135,7 +140,8 @@ void Endpoint::Core::Take(absl::FunctionRef<void(const Turn&)> what) {
   what(turn);
   turn_ = nullptr;
   // A timer may be due earlier than before, too.
-  if (waiting_.exchange(false) || has_loop_) socket_->Wake();
+  // An event loop waits whenever it likes, so it is always woken.
+  if (waiting_.exchange(false) || watched_) socket_->Wake();
 }
 
 Endpoint::TimePoint Endpoint::Core::NextDeadlineLocked() const {
@@ -144,7 +150,7 @@ Endpoint::TimePoint Endpoint::Core::NextDeadlineLocked() const {
 
 Endpoint::TimePoint Endpoint::Core::NextDeadline() {
   const auto lock = gate_->Lock();
-  return out_.empty() ? NextDeadlineLocked() : TimePoint::min();
+  return out_.empty() && !gate_->has_posted ? NextDeadlineLocked() : TimePoint::min();
 }
 
 bool Endpoint::Core::InHandler() {
@@ -173,7 +179,7 @@ void Endpoint::Core::Run() {
   if (stop_) return;
   // Nothing will come any more.
   const auto lock = gate_->Lock();
-  client_.CancelAll(status);
+  Take([&](const Turn&) { client_.CancelAll(status); });
 }
 
 EndpointStats Endpoint::Core::stats() {

@@ -31,6 +31,7 @@ class Endpoint::Core final : public LayerHandler, public Gate::Owner {
 
   /// Runs `what` at the current time, and sees to it that what it sends is sent.
   void Take(absl::FunctionRef<void(const Turn&)> what) override;
+  void Wake() override { socket_->Wake(); }
   template <typename Result>
   Result TakeFor(absl::FunctionRef<Result(const Turn&)> what) {
     const auto lock = gate_->Lock();
@@ -44,8 +45,9 @@ class Endpoint::Core final : public LayerHandler, public Gate::Owner {
   Server& server() { return server_; }
   Client& client() { return client_; }
   DatagramSocket& socket() { return *socket_; }
-  int descriptor() {
-    has_loop_ = true;
+  /// Whoever waits for it is woken by whatever there is to do from then on.
+  int WatchedDescriptor() {
+    watched_ = true;
     return socket_->descriptor();
   }
   EndpointStats stats();
@@ -80,9 +82,9 @@ class Endpoint::Core final : public LayerHandler, public Gate::Owner {
   bool more_ = true;                      ///< a whole batch came the last time
   std::uint64_t truncated_ = 0;
 
-  std::mutex running_;  ///< held by whoever runs it
-  std::atomic<bool> waiting_ = false;
-  std::atomic<bool> has_loop_ = false;  ///< it may be waited for elsewhere than in Poll
+  std::mutex running_;                 ///< held by whoever runs it
+  std::atomic<bool> waiting_ = false;  ///< somebody is to be woken when there is something to do
+  std::atomic<bool> watched_ = false;  ///< by an event loop, which waits outside of Poll
   std::atomic<bool> stop_ = false;
   std::atomic<bool> started_ = false;
   std::thread thread_;

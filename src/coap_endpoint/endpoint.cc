@@ -70,7 +70,7 @@ absl::Status Endpoint::Poll(TimePoint deadline) {
   return core_->Poll(deadline);
 }
 absl::Status Endpoint::Start() { return core_->Start(); }
-int Endpoint::descriptor() const { return core_->descriptor(); }
+int Endpoint::descriptor() const { return core_->WatchedDescriptor(); }
 Endpoint::TimePoint Endpoint::next_deadline() const { return core_->NextDeadline(); }
 SocketAddress Endpoint::local_address() const { return core_->socket().local_address(); }
 
@@ -127,6 +127,8 @@ absl::StatusOr<Reply> Endpoint::Ask(const SocketAddress& peer, const Message& me
                                     const RequestOptions& options) {
   if (core_->InHandler()) return FailedPrecondition("a handler cannot wait for a response");
   if (options.observe) return InvalidArgument("an observation has more than one response");
+  if (Client::WantsNoResponse(message))
+    return InvalidArgument("the request wants no response, and so none would ever come");
   // Outlives this call where it ends early.
   const auto asked = std::make_shared<Asked>();
   const auto handler = [asked](const absl::StatusOr<Response>& response) {

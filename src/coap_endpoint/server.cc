@@ -74,6 +74,7 @@ void Server::OnRequest(const Turn& turn, const IncomingRequest& incoming,
   Bytes payload = message.payload();
   AssemblyAnswer assembled;
   if (message.Has(OptionNumber::kBlock1)) {
+    if (RefuseStrangersBlock(context, incoming)) return;
     assembled = assembler_.Add(incoming.peer, message, turn.now);
     if (assembled.code != Code::kEmpty) {
       context.answered = true;
@@ -121,6 +122,13 @@ bool Server::RefuseStranger(AnswerContext& context, const IncomingRequest& incom
   return true;
 }
 
+bool Server::RefuseStrangersBlock(AnswerContext& context, const IncomingRequest& incoming) {
+  if (incoming.verified || (incoming.message.present() & kProxyOptions) != 0) return false;
+  const std::shared_ptr<Served>* const found = resources_.Find(incoming.message.options());
+  return found != nullptr && (*found)->resource.verified.Has(incoming.message.code()) &&
+         RefuseStranger(context, incoming, true);
+}
+
 bool Server::Continue(AnswerContext& context) {
   const std::optional<Block> asked = context.message->options().block2();
   if (!asked) return false;
@@ -143,12 +151,15 @@ bool Server::Continue(AnswerContext& context) {
 
 void Server::DispatchProxied(AnswerContext& context, const IncomingRequest& incoming,
                              Bytes payload) {
-  if (!proxy_) return Send(context, Code::kProxyingNotSupported, {}, std::nullopt);
+  // Attack: one request that makes every member of a group send one on.
+  if (incoming.multicast) return Ignore(context);
+  const std::shared_ptr<ResourceHandler> proxy = proxy_;
+  if (proxy == nullptr) return Send(context, Code::kProxyingNotSupported, {}, std::nullopt);
   const Hop hop = NextHop(incoming.message.options().hop_limit());
   if (hop.code != Code::kEmpty) return Send(context, hop.code, {}, std::nullopt);
   ServedRequest request = RequestOf(context, incoming, payload);
   request.hop_limit = hop.limit;
-  Call(context, proxy_, request);
+  Call(context, *proxy, request);
 }
 
 void Server::Dispatch(AnswerContext& context, const IncomingRequest& incoming, Bytes payload) {
@@ -168,9 +179,7 @@ void Server::Dispatch(AnswerContext& context, const IncomingRequest& incoming, B
   if (!resource.methods.Has(message.code()))
     return Send(context, Code::kMethodNotAllowed, {}, std::nullopt);
   if (!Fits(context, resource, payload)) return;
-  if (resource.verified.Has(message.code()) && !context.block1 &&
-      RefuseStranger(context, incoming, true))
-    return;
+  if (resource.verified.Has(message.code()) && RefuseStranger(context, incoming, true)) return;
   if (resource.observable && message.Has(OptionNumber::kObserve) && !incoming.multicast &&
       !IsUnsafeMethod(message.code()) && !context.block1) {
     const std::optional<std::uint32_t> observe = message.options().observe();

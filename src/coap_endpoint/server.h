@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -28,6 +29,18 @@ namespace waxvm::coap {
 
 class Server;
 
+/// What of a request is kept while a handler takes its time.
+struct DeferredAnswer {
+  std::string request;  ///< as a message
+  SocketAddress peer;
+  SocketAddress local;
+  ExchangeId exchange{};
+  std::optional<Block> block1;
+  std::uint64_t observer = 0;
+  bool notification = false;
+  bool multicast = false;
+};
+
 /// What lets others than the endpoint's own calls in: one at a time, and nobody once it is gone.
 struct Gate {
   class Owner {
@@ -35,6 +48,8 @@ struct Gate {
     virtual ~Owner() = default;
     /// Called with the mutex held.
     virtual void Take(absl::FunctionRef<void(const Turn&)> what) = 0;
+    /// Has what was posted looked at soon. Any thread.
+    virtual void Wake() = 0;
   };
   std::recursive_mutex mutex;
   Owner* owner = nullptr;
@@ -49,6 +64,34 @@ struct Gate {
     waiting.fetch_sub(1, std::memory_order_relaxed);
     return lock;
   }
+
+  /// Answers that found the mutex taken: whoever runs the endpoint sends them. Nobody who has an
+  /// answer waits for a handler, which may itself be waiting for him, or for the lock of another
+  /// endpoint that he holds.
+  using Posted = std::pair<DeferredAnswer, Message>;
+  void Post(Posted answer) {
+    const std::lock_guard lock(posted_mutex_);
+    if (posted_to_ == nullptr) return;
+    posted_.push_back(std::move(answer));
+    has_posted.store(true, std::memory_order_release);
+    posted_to_->Wake();
+  }
+  std::vector<Posted> TakePosted() {
+    if (!has_posted.load(std::memory_order_acquire)) return {};
+    const std::lock_guard lock(posted_mutex_);
+    has_posted.store(false, std::memory_order_relaxed);
+    return std::exchange(posted_, {});
+  }
+  void OpenPost(Owner* to) {
+    const std::lock_guard lock(posted_mutex_);
+    posted_to_ = to;
+  }
+  std::atomic<bool> has_posted = false;
+
+ private:
+  std::mutex posted_mutex_;  ///< nothing is called under it but Wake
+  Owner* posted_to_ = nullptr;
+  std::vector<Posted> posted_;
 };
 
 /// One request that is being answered, or one observer that is being told.
@@ -70,7 +113,7 @@ class AnswerContext {
   bool answered = false;
 };
 
-/// What of it is kept while a handler takes its time.
+/// An answer that somebody owes.
 class DeferredState {
  public:
   DeferredState(std::shared_ptr<Gate> to, const AnswerContext& context);
@@ -81,17 +124,9 @@ class DeferredState {
   void Send(const Message& response);
 
  private:
-  friend class Server;
   std::shared_ptr<Gate> gate_;
   Server* server_;
-  std::string request_;  ///< as a message
-  SocketAddress peer_;
-  SocketAddress local_;
-  ExchangeId exchange_{};
-  std::optional<Block> block1_;
-  std::uint64_t observer_ = 0;
-  bool notification_ = false;
-  bool multicast_ = false;
+  DeferredAnswer answer_;
   bool sent_ = false;
 };
 
@@ -108,14 +143,16 @@ class Server {
 
   absl::Status Serve(Resource resource);
   absl::Status Remove(const Turn& turn, std::string_view path);
-  void ServeProxied(ResourceHandler handler) { proxy_ = std::move(handler); }
+  void ServeProxied(ResourceHandler handler) {
+    proxy_ = handler ? std::make_shared<ResourceHandler>(std::move(handler)) : nullptr;
+  }
   std::size_t Notify(const Turn& turn, std::string_view path, const Message* message);
 
   void Send(AnswerContext& context, Code code, Bytes payload, std::optional<ContentFormat> format);
   void Send(AnswerContext& context, const Message& response);
   void Ignore(AnswerContext& context);
   DeferredResponder Defer(AnswerContext& context);
-  void SendDeferred(const Turn& turn, DeferredState& state, const Message& response);
+  void SendDeferred(const Turn& turn, const DeferredAnswer& answer, const Message& response);
 
   void AddStats(EndpointStats& stats) const;
 
@@ -123,6 +160,8 @@ class Server {
   /// What stands in the way of a request before anybody is asked. True: it was answered.
   bool Refuse(AnswerContext& context, const IncomingRequest& incoming);
   bool RefuseStranger(AnswerContext& context, const IncomingRequest& incoming, bool always);
+  /// The same for a block of a body, before that is kept, and the challenge would lose it.
+  bool RefuseStrangersBlock(AnswerContext& context, const IncomingRequest& incoming);
   /// Answers from a body that is kept, where the request is for a later block of one.
   bool Continue(AnswerContext& context);
   void Dispatch(AnswerContext& context, const IncomingRequest& incoming, Bytes payload);
@@ -154,7 +193,7 @@ class Server {
   const EndpointOptions& options_;
   const std::shared_ptr<Gate> gate_;
   ResourceTable resources_;
-  ResourceHandler proxy_;
+  std::shared_ptr<ResourceHandler> proxy_;  ///< kept while it runs, which may put another there
   ObserverRegistry observers_;
   BlockAssembler assembler_;
   BodyStore bodies_;

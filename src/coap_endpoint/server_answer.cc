@@ -170,38 +170,39 @@ DeferredResponder Server::Defer(AnswerContext& context) {
   return DeferredResponder(std::make_unique<DeferredState>(gate_, context));
 }
 
-void Server::SendDeferred(const Turn& turn, DeferredState& state, const Message& response) {
-  const MessageView message = MessageView::Parse(ToBytes(state.request_));
+void Server::SendDeferred(const Turn& turn, const DeferredAnswer& answer, const Message& response) {
+  const MessageView message = MessageView::Parse(ToBytes(answer.request));
   AnswerContext context(*this, turn, message);
-  context.peer = state.peer_;
-  context.local = state.local_;
-  context.exchange = state.exchange_;
-  context.block1 = state.block1_;
-  context.observer = state.observer_;
-  context.notification = state.notification_;
-  context.multicast = state.multicast_;
+  context.peer = answer.peer;
+  context.local = answer.local;
+  context.exchange = answer.exchange;
+  context.block1 = answer.block1;
+  context.observer = answer.observer;
+  context.notification = answer.notification;
+  context.multicast = answer.multicast;
   Send(context, response);
 }
 
 DeferredState::DeferredState(std::shared_ptr<Gate> to, const AnswerContext& context)
     : gate_(std::move(to)),
       server_(&context.server),
-      request_(Keep(*context.message)),
-      peer_(context.peer),
-      local_(context.local),
-      exchange_(context.exchange),
-      block1_(context.block1),
-      observer_(context.observer),
-      notification_(context.notification),
-      multicast_(context.multicast) {}
+      answer_({.request = Keep(*context.message),
+               .peer = context.peer,
+               .local = context.local,
+               .exchange = context.exchange,
+               .block1 = context.block1,
+               .observer = context.observer,
+               .notification = context.notification,
+               .multicast = context.multicast}) {}
 
 DeferredState::~DeferredState() { Send(Message(Code::kInternalServerError)); }
 
 void DeferredState::Send(const Message& response) {
   if (std::exchange(sent_, true)) return;
-  const auto lock = gate_->Lock();
+  const std::unique_lock<std::recursive_mutex> lock(gate_->mutex, std::try_to_lock);
+  if (!lock) return gate_->Post({std::move(answer_), response});
   if (gate_->owner == nullptr) return;
-  gate_->owner->Take([&](const Turn& turn) { server_->SendDeferred(turn, *this, response); });
+  gate_->owner->Take([&](const Turn& turn) { server_->SendDeferred(turn, answer_, response); });
 }
 
 DeferredResponder::DeferredResponder() = default;

@@ -164,6 +164,44 @@ TEST_P(CoapUdp, AnEventLoopCanRunIt) {
   other.join();
 }
 
+TEST_P(CoapUdp, AnEventLoopIsWokenByWhatAnotherThreadAnswers) {
+  const auto server = Open("[::1]:0");
+  DeferredResponder owed;
+  bool asked = false;
+  ASSERT_TRUE(server
+                  ->Serve({.path = "/later",
+                           .handler =
+                               [&](const ServedRequest&, Responder& responder) {
+                                 asked = true;
+                                 owed = responder.Defer();
+                               }})
+                  .ok());
+  const auto client = Open("[::1]:0");
+  ASSERT_TRUE(client->Start().ok());
+  ASSERT_TRUE(server->Poll(Clock::now()).ok());
+  std::atomic<bool> answered = false;
+  ASSERT_TRUE(client
+                  ->Request(server->local_address(), Get("/later"),
+                            [&](const absl::StatusOr<Response>& response) {
+                              answered = response.ok() && response->code == Code::kValid;
+                            })
+                  .ok());
+  pollfd polled = {server->descriptor(), POLLIN, 0};
+  // Until the client has its acknowledgement, and there is nothing to do any more.
+  for (const auto end = Clock::now() + milliseconds(1500); !asked || Clock::now() < end;) {
+    ASSERT_LT(Clock::now(), end + seconds(10));
+    poll(&polled, 1, 20);
+    ASSERT_TRUE(server->Poll(Clock::now()).ok());
+  }
+  const auto due = server->next_deadline();
+  std::thread([&] { owed.Send(Message(Code::kValid)); }).join();
+  EXPECT_GT(due, Clock::now() + seconds(1)) << "it would be looked at by chance";
+  EXPECT_EQ(poll(&polled, 1, 1000), 1) << "nobody would send it";
+  ASSERT_TRUE(server->Poll(Clock::now()).ok());
+  for (int i = 0; i < 500 && !answered; ++i) std::this_thread::sleep_for(milliseconds(10));
+  EXPECT_TRUE(answered);
+}
+
 TEST_P(CoapUdp, AnAnswerComesFromTheAddressThatWasAskedAlsoLater) {
   const auto server = Open("[::]:0");
   DeferredResponder later;

@@ -46,8 +46,12 @@ absl::Status Engine::Settle(const Settlement& settlement, absl::Status& result) 
   const auto held = Open(settlement.receipt);
   result = held.status();
   if (!held.ok()) return absl::OkStatus();
-  WAXVM_RETURN_IF_ERROR(Write());
   Group& group = *held->group;
+  if (!settlement.mailbox.empty() && settlement.mailbox != group.queue->name) {
+    result = absl::PermissionDeniedError("this is no receipt of this mailbox");
+    return absl::OkStatus();
+  }
+  WAXVM_RETURN_IF_ERROR(Write());
   switch (settlement.kind) {
     case Settlement::Kind::kAcknowledge:
       return Finish(group, held->sequence);

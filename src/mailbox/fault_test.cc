@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <ctime>
+#include <future>
 #include <map>
 #include <set>
 #include <thread>
@@ -352,6 +354,36 @@ int FillTheDisk(const std::string& folder) {
   return (*store)->AppendOne(MailboxMessage{.mailbox = "a"}).ok() ? 0 : 10;
 }
 
+/// Something is due that the disk has no room for, while somebody waits.
+int WaitOnAFullDisk(const std::string& path) {
+  signal(SIGXFSZ, SIG_IGN);
+  auto store = MailboxFile::Open(path);
+  if (!store.ok() || !(*store)->Create("a", {.max_deliveries = 1}).ok()) return 1;
+  if (!(*store)->Create("b", {}).ok()) return 2;
+  // A dead letter as soon as its lease ends.
+  const MailboxMessage large = {.mailbox = "a", .payload = std::string(100'000, 'x')};
+  if (!(*store)->AppendOne(large).ok()) return 3;
+  const auto held = (*store)->Receive(ReceiveOptions{.mailbox = "a", .lease = milliseconds(1500)});
+  if (!held.ok() || held->size() != 1) return 4;
+  rlimit limit = {};
+  getrlimit(RLIMIT_FSIZE, &limit);
+  limit.rlim_cur = 600'000;
+  if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 5;
+  absl::Status refusal;
+  if (FillUp(**store, refusal) < 10) return 6;
+  std::promise<absl::Status> told;
+  auto ended = told.get_future();
+  (*store)->Receive(
+      {.mailbox = "b", .wait = milliseconds(4'000)},
+      [&](absl::StatusOr<std::vector<Delivery>> got) { told.set_value(got.status()); });
+  if (ended.wait_for(milliseconds(500)) == std::future_status::ready) return 7;
+  const std::clock_t before = std::clock();
+  if (ended.wait_for(std::chrono::seconds(8)) != std::future_status::ready) return 8;
+  if ((*store)->AppendOne(large).ok()) return 9;  // it was full all along
+  // Nor did it try again and again meanwhile.
+  return std::clock() - before < CLOCKS_PER_SEC / 3 ? 0 : 10;
+}
+
 int InChild(int (*run)(const std::string&), const std::string& argument) {
   const pid_t child = fork();
   if (child == 0) _exit(run(argument));
@@ -365,6 +397,11 @@ TEST(MailboxFaults, AFullDiskIsAnErrorAndNoMore) {
   const int failed = InChild(FillTheDisk, temp.path());
   if (failed == 77) GTEST_SKIP() << "no file system can be mounted here";
   EXPECT_EQ(failed, 0);
+}
+
+TEST(MailboxFaults, WhoeverWaitsIsToldWhenTheDiskIsFull) {
+  const TempFolder temp{MemoryFolder()};
+  EXPECT_EQ(InChild(WaitOnAFullDisk, temp / "m"), 0);
 }
 
 TEST(MailboxFaults, ALimitOfTheFileIsAnErrorAndNoMore) {

@@ -579,6 +579,25 @@ TEST_F(Mailbox, TheFileIsItsOwnersAlone) {
   EXPECT_EQ(status.st_mode & 0777, 0600u);
 }
 
+TEST_F(Mailbox, WhoIsToldOfTheEndAndAsksAgainIsToldAgain) {
+  ASSERT_TRUE(store_->Create("a", {}).ok());
+  MailboxFile* const store = store_.get();
+  std::vector<absl::Status> told;
+  store->Receive({.mailbox = "a", .wait = milliseconds(60'000)},
+                 [&](absl::StatusOr<std::vector<Delivery>> first) {
+                   told.push_back(first.status());
+                   store->Receive({.mailbox = "a", .wait = milliseconds(60'000)},
+                                  [&](absl::StatusOr<std::vector<Delivery>> again) {
+                                    told.push_back(again.status());
+                                  });
+                   store->Append({{.mailbox = "a"}},
+                                 [&](auto results) { told.push_back(results.front().status()); });
+                 });
+  store_.reset();
+  ASSERT_EQ(told.size(), 3u) << "a callback is called once";
+  for (const absl::Status& status : told) EXPECT_TRUE(absl::IsCancelled(status)) << status;
+}
+
 TEST_F(Mailbox, OtherFilesAreRefusedAndLeftAsTheyAre) {
   std::ofstream(temp_ / "text") << std::string(10'000, 'x');
   EXPECT_TRUE(absl::IsFailedPrecondition(MailboxFile::Open(temp_ / "text").status()));

@@ -18,8 +18,13 @@ using SteadyClock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kMaxGather{1};
 /// With somebody waiting: so soon a clock that was set is noticed.
 constexpr std::chrono::seconds kMaxSleep{1};
+/// After a failure, what is due by itself is not tried again for so long: the file is read anew
+/// each time, and a disk that is full is not less so at once.
+constexpr std::chrono::milliseconds kPause{250};
 /// What waits to be settled may be more than other things: it makes room.
 constexpr std::size_t kSettleShare = 2;
+
+absl::Status Closed() { return absl::CancelledError("the mailbox store is closed"); }
 
 }  // namespace
 
@@ -39,6 +44,7 @@ absl::Status Writer::Submit(std::unique_ptr<Operation>& operation) {
   const std::size_t share = operation->settles() ? kSettleShare : 1;
   {
     const MutexLock lock(mutex_);
+    if (closed_) return Closed();
     if (pending_rows_ + operation->rows > share * options_.max_pending)
       return absl::ResourceExhaustedError(
           absl::StrFormat("max_pending: %d operations wait for the disk, of at most %d",
@@ -58,6 +64,7 @@ absl::Status Writer::Submit(std::unique_ptr<Operation>& operation) {
 absl::Status Writer::Submit(std::unique_ptr<ReceiveOperation>& operation) {
   {
     const MutexLock lock(mutex_);
+    if (closed_) return Closed();
     if (receivers_ >= options_.max_receivers)
       return absl::ResourceExhaustedError(
           absl::StrFormat("max_receivers: %d wait, the most there may be", receivers_));
@@ -91,8 +98,7 @@ void Writer::Run() {
     RunBatch(std::move(batch), std::move(receivers));
   }
   for (auto& [place, all] : waiting_)
-    for (auto& receiver : all)
-      receiver->Finish(absl::CancelledError("the mailbox store is closed"));
+    for (auto& receiver : all) receiver->Finish(Closed());
   waiting_.clear();  // here, where those who request a stop still find the mutex
 }
 
@@ -100,7 +106,10 @@ bool Writer::Take(Batch& batch, Receivers& receivers) {
   const MutexLock lock(mutex_);
   for (;;) {
     if (!queue_.empty() || !new_receivers_.empty() || woken_) break;
-    if (stopping_) return false;
+    if (stopping_) {
+      closed_ = true;  // who is told so may hand over more, which nobody would do any more
+      return false;
+    }
     if (waiting_.empty()) {
       changed_.Wait(mutex_);
     } else if (!changed_.WaitUntil(mutex_, NextWake(SteadyClock::now()))) {
@@ -146,7 +155,7 @@ Writer::TimePoint Writer::NextWake(TimePoint now) const {
   }
   for (const auto& [place, all] : waiting_)
     for (const auto& receiver : all) wake = std::min(wake, receiver->deadline());
-  return wake;
+  return std::max(wake, paused_until_);
 }
 
 void Writer::RunBatch(Batch batch, Receivers receivers) {
@@ -155,6 +164,8 @@ void Writer::RunBatch(Batch batch, Receivers receivers) {
   if (!failure.ok()) {
     broken_ = !engine_->Recover().ok();
     serve_all_ = true;  // whoever was to be woken by it waits on
+    paused_until_ = SteadyClock::now() + kPause;
+    EndWaits(answered);  // but not for longer than he wanted to
     // What makes room is not refused because something large did not fit.
     Batch settling;
     const auto others = std::stable_partition(

@@ -50,7 +50,8 @@ class Writer {
   /// Who waits where, in the order in which they came; of the thread.
   std::map<Engine::Place, Receivers> waiting_;
   bool serve_all_ = false;  ///< something may be there for everybody who waits; of the thread
-  bool broken_ = false;     ///< the file could not be read after a failure; of the thread
+  TimePoint paused_until_ = TimePoint::min();  ///< after a failure; of the thread
+  bool broken_ = false;  ///< the file could not be read after a failure; of the thread
 
   Mutex mutex_;
   CondVar changed_;
@@ -61,6 +62,7 @@ class Writer {
   std::size_t receivers_ ABSL_GUARDED_BY(mutex_) = 0;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;  ///< nothing is taken any more
   std::thread thread_;
 };
 

@@ -168,6 +168,11 @@ class Served {
     WAXVM_ASSIGN_OR_RETURN(const milliseconds wait, asked.Seconds('w', milliseconds(0)));
     if (lease > options_.max_lease)
       return InvalidArgument("a lease is at most %d ms", options_.max_lease.count());
+    // The rest of a message that is not kept any more: another one must not be leased for it.
+    if (const auto block = request.options.block2(); block && block->number != 0) {
+      responder.Send(Code::kRequestEntityIncomplete);
+      return absl::OkStatus();
+    }
     store_->Receive({.mailbox = asked.mailbox,
                      .group = asked.Get('g'),
                      .lease = lease,
@@ -209,11 +214,15 @@ class Served {
     if (kind == Settlement::Kind::kExtend && time > options_.max_lease)
       return InvalidArgument("a lease is at most %d ms", options_.max_lease.count());
     const Code good = kind == Settlement::Kind::kAcknowledge ? Code::kDeleted : Code::kChanged;
-    store_->Settle(
-        {{.kind = kind, .receipt = asked.Get('r'), .time = time, .reason = asked.Get('x')}},
-        [later = responder.Defer(), good](std::vector<absl::Status> results) mutable {
-          later.Send(results.front().ok() ? Message(good) : Refusal(results.front()));
-        });
+    store_->Settle({{.kind = kind,
+                     .receipt = asked.Get('r'),
+                     // Whoever was asked about this one has not allowed anything in another.
+                     .mailbox = asked.mailbox,
+                     .time = time,
+                     .reason = asked.Get('x')}},
+                   [later = responder.Defer(), good](std::vector<absl::Status> results) mutable {
+                     later.Send(results.front().ok() ? Message(good) : Refusal(results.front()));
+                   });
     return absl::OkStatus();
   }
 

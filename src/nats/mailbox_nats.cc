@@ -529,6 +529,8 @@ class NatsMailboxes final : public MailboxStore {
   absl::Status SettleOne(const Settlement& settlement) {
     WAXVM_RETURN_IF_ERROR(mailbox::CheckSettlement(settlement));
     WAXVM_ASSIGN_OR_RETURN(const Receipt receipt, Read(settlement.receipt));
+    if (!settlement.mailbox.empty() && settlement.mailbox != receipt.mailbox)
+      return absl::PermissionDeniedError("this is no receipt of this mailbox");
     switch (settlement.kind) {
       case Settlement::Kind::kAcknowledge:
         return stream_->Settle(receipt.reply_to, "+ACK");

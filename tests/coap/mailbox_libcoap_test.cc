@@ -163,6 +163,55 @@ TEST_F(MailboxCoap, WhatIsWrongIsRefused) {
   EXPECT_EQ(full.options().max_age_seconds(), 5u);
 }
 
+TEST_F(MailboxCoap, AReceiptIsGoodForItsOwnMailboxOnly) {
+  ASSERT_TRUE(store_->AppendOne(MailboxMessage{.mailbox = "closed", .payload = "x"}).ok());
+  const auto held = store_->Receive(ReceiveOptions{.mailbox = "closed"});
+  ASSERT_TRUE(held.ok() && held->size() == 1);
+  const std::string receipt = "r=" + held->front().receipt;
+  // Whoever may receive from bob's may do nothing with what is held of the closed one.
+  EXPECT_EQ(Ask(Code::kPut, "/mb/bob", {receipt, "l=90"}).code(), Code::kForbidden);
+  EXPECT_EQ(Ask(Code::kPost, "/mb/bob", {receipt, "d=90"}).code(), Code::kForbidden);
+  EXPECT_EQ(Ask(Code::kDelete, "/mb/bob", {receipt}).code(), Code::kForbidden);
+  EXPECT_TRUE(store_->Acknowledge(held->front().receipt).ok());
+}
+
+TEST_F(MailboxCoap, ALaterBlockLeasesNoOtherMessage) {
+  ASSERT_TRUE(store_->AppendOne(MailboxMessage{.mailbox = "bob", .payload = "x"}).ok());
+  Message request(Code::kGet);
+  request.SetPath("/mb/bob").SetBlock2({.number = 3, .more = false, .exponent = 6});
+  const auto reply = client_->Ask(server_->local_address(), request, {.timeout = seconds(30)});
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  EXPECT_EQ(reply->message.code(), Code::kRequestEntityIncomplete);
+  EXPECT_EQ(store_->Info("bob")->groups[0].open, 0u);
+}
+
+TEST_F(MailboxCoap, WhoAuthorizesMayAskTheStore) {
+  coap::Endpoint& endpoint = *server_;
+  const auto authorize = [&](const coap::ServedRequest&, const std::string& mailbox,
+                             MailboxAccess) -> absl::StatusOr<std::string> {
+    // The store's thread may be answering an earlier request just now.
+    if (!store_->Info(mailbox).ok()) return absl::NotFoundError("nothing");
+    return "somebody";
+  };
+  ASSERT_TRUE(ServeMailboxes(endpoint, store_.get(), authorize, {.path = "/asked"}).ok());
+  ASSERT_TRUE(store_->Create("many", {}).ok());
+  const auto append = [&] {
+    const auto client = NewEndpoint();
+    int stored = 0;
+    for (int i = 0; i < 50; ++i) {
+      const auto reply =
+          client->Ask(server_->local_address(), Message(Code::kPost, "x").SetPath("/asked/many"),
+                      {.timeout = seconds(10)});
+      if (!reply.ok()) break;
+      stored += reply->message.code() == Code::kCreated;
+    }
+    return stored;
+  };
+  std::vector<std::future<int>> clients;
+  for (int i = 0; i < 8; ++i) clients.push_back(std::async(std::launch::async, append));
+  for (auto& client : clients) EXPECT_EQ(client.get(), 50);
+}
+
 TEST_F(MailboxCoap, TheStoreMayEndWhileSomebodyWaits) {
   auto waits = std::async(std::launch::async, [&] { return Ask(Code::kGet, "/mb/bob", {"w=20"}); });
   std::this_thread::sleep_for(milliseconds(100));
