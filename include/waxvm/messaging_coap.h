@@ -46,7 +46,7 @@ struct CoapTransportOptions {
 };
 
 struct CoapTransportStats {
-  std::uint64_t sent = 0;        ///< envelopes to an engine, or to a peer of a topic
+  std::uint64_t sent = 0;        ///< envelopes taken, for an engine or a peer of a topic
   std::uint64_t accepted = 0;    ///< of these, those that were answered with 2.04
   std::uint64_t failed = 0;      ///< and those that were answered otherwise, or not at all
   std::uint64_t multicast = 0;   ///< envelopes to a group
@@ -60,9 +60,10 @@ struct CoapTransportStats {
 ///   POST PATH/t      to the group of a topic: non-confirmable, of one block, never answered
 ///   GET PATH/t/KEY   the last message of a topic, by its key in base32
 /// Send returns kNotFound and the like from `find`; kInvalidArgument for an address that is none,
-/// or a group; kResourceExhausted above a bound, here or of the endpoint. That it returns OK says
-/// that it will be sent. Publish: the same, of the first that failed, when the others have been
-/// tried; kInvalidArgument for what is too long for a group. Join: those of the endpoint.
+/// or a group; kResourceExhausted above a bound, here or of the endpoint. OK says that it will be
+/// sent: to one peer one after the other, in their order, until one is not answered at all.
+/// Publish: the same, of the first that failed, when the others have been tried; kInvalidArgument
+/// for what is too long for a group. Join: those of the endpoint.
 ///
 /// Of it, an endpoint and a hub, the endpoint is made first and the hub last; before that one is
 /// destroyed, Stop is called.

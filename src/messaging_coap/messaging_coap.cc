@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <map>
 #include <string_view>
 #include <utility>
@@ -89,6 +90,21 @@ void Answer(const absl::Status& status, Responder& responder) {
   responder.Send(message);
 }
 
+/// An envelope and whose it is: an engine, or a topic.
+struct Unsent {
+  PublicKey to;
+  std::string envelope;
+};
+
+/// What goes to one peer, one envelope after the other: of several at a time the endpoint would
+/// send those that are challenged again behind the others, and a reader begins with what comes
+/// first.
+struct Line {
+  std::deque<Unsent> waiting = {};
+  std::size_t bytes = 0;  ///< with what is under way
+  bool busy = false;      ///< one is under way
+};
+
 /// What handlers of the endpoint hold on to, after the transport and the hub are gone as well.
 struct State {
   struct Counters {
@@ -96,7 +112,7 @@ struct State {
     std::atomic<std::uint64_t> multicast = 0, received = 0, refused = 0;
   };
 
-  explicit State(const CoapTransportOptions& from) : options(from) {}
+  State(coap::Endpoint& at, const CoapTransportOptions& from) : endpoint(at), options(from) {}
 
   absl::Status Deliver(std::string envelope, const Address& source) {
     absl::Status status = Unavailable("nobody is served here any more");
@@ -109,29 +125,67 @@ struct State {
   }
   void Refused() { ++counters.refused; }
 
+  void Tell(const PublicKey& to, const absl::Status& status) {
+    ++counters.failed;
+    if (!options.on_failure) return;
+    MutexLock lock(hub_mutex);
+    if (!stopped) options.on_failure(to, status);
+  }
+
+  /// Puts an envelope into the line of its peer. True: nothing is under way to that one.
   /// Errors: kResourceExhausted.
-  absl::Status Take(const SocketAddress& peer, std::size_t bytes) {
-    MutexLock lock(room_mutex);
-    const auto at = unsent.find(peer);
-    const std::size_t of_peer = at == unsent.end() ? 0 : at->second;
+  absl::StatusOr<bool> Queue(const SocketAddress& peer, const PublicKey& to, std::string envelope) {
+    const std::size_t bytes = envelope.size();
+    MutexLock lock(lines_mutex);
+    const auto at = lines.find(peer);
+    const std::size_t of_peer = at == lines.end() ? 0 : at->second.bytes;
     // Attack: a peer that answers nothing must not take the room of all others.
     if (bytes > options.max_unsent_bytes_per_peer - of_peer)
       return absl::ResourceExhaustedError(
           absl::StrFormat("%d bytes are under way to %s", of_peer, peer.ToText()));
     if (bytes > options.max_unsent_bytes - unsent_bytes)
       return absl::ResourceExhaustedError(absl::StrFormat("%d bytes are under way", unsent_bytes));
-    unsent[peer] += bytes;
+    Line& line = at == lines.end() ? lines[peer] : at->second;
+    line.waiting.push_back({to, std::move(envelope)});
+    line.bytes += bytes;
     unsent_bytes += bytes;
-    return absl::OkStatus();
+    return !std::exchange(line.busy, true);
   }
-  void Give(const SocketAddress& peer, std::size_t bytes) {
-    MutexLock lock(room_mutex);
+  /// The next one, whose room is taken until Free. Nullopt: there is none, and no line any more.
+  std::optional<Unsent> Next(const SocketAddress& peer) {
+    MutexLock lock(lines_mutex);
+    const auto at = lines.find(peer);
+    if (at->second.waiting.empty()) {
+      lines.erase(at);
+      return std::nullopt;
+    }
+    Unsent next = std::move(at->second.waiting.front());
+    at->second.waiting.pop_front();
+    return next;
+  }
+  void Free(const SocketAddress& peer, std::size_t bytes) {
+    MutexLock lock(lines_mutex);
+    lines.find(peer)->second.bytes -= bytes;
     unsent_bytes -= bytes;
-    const auto at = unsent.find(peer);
-    at->second -= bytes;
-    if (at->second == 0) unsent.erase(at);
+  }
+  /// All that wait for a peer, taken out.
+  std::deque<Unsent> GiveUp(const SocketAddress& peer) {
+    MutexLock lock(lines_mutex);
+    return Empty(lines.find(peer)->second);
+  }
+  void GiveUpAll() {
+    MutexLock lock(lines_mutex);
+    for (auto& [peer, line] : lines) (void)Empty(line);
+  }
+  std::deque<Unsent> Empty(Line& line) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lines_mutex) {
+    for (const Unsent& unsent : line.waiting) {
+      line.bytes -= unsent.envelope.size();
+      unsent_bytes -= unsent.envelope.size();
+    }
+    return std::exchange(line.waiting, {});
   }
 
+  coap::Endpoint& endpoint;  ///< is there as long as a handler of it runs
   const CoapTransportOptions options;
   Counters counters;
 
@@ -140,28 +194,9 @@ struct State {
   MessageHub* hub ABSL_GUARDED_BY(hub_mutex) = nullptr;
   bool stopped ABSL_GUARDED_BY(hub_mutex) = false;
 
-  Mutex room_mutex;
-  std::map<SocketAddress, std::size_t> unsent ABSL_GUARDED_BY(room_mutex);
-  std::size_t unsent_bytes ABSL_GUARDED_BY(room_mutex) = 0;
-};
-
-/// The room of one envelope that is under way.
-class Room {
- public:
-  Room(std::shared_ptr<State> state, const SocketAddress& peer, std::size_t bytes)
-      : state_(std::move(state)), peer_(peer), bytes_(bytes) {}
-  Room(Room&&) = default;
-  Room& operator=(Room&&) = delete;
-  ~Room() { Free(); }
-  void Free() {
-    if (state_ != nullptr) state_->Give(peer_, bytes_);
-    state_ = nullptr;
-  }
-
- private:
-  std::shared_ptr<State> state_;  ///< null after a move
-  SocketAddress peer_;
-  std::size_t bytes_;
+  Mutex lines_mutex;
+  std::map<SocketAddress, Line> lines ABSL_GUARDED_BY(lines_mutex);
+  std::size_t unsent_bytes ABSL_GUARDED_BY(lines_mutex) = 0;
 };
 
 /// From a peer that has shown that it receives at its address: its share is its own.
@@ -210,13 +245,57 @@ void OnGet(State& state, std::size_t segments, const ServedRequest& request, Res
   responder.Send(message);
 }
 
+void SendNext(const std::shared_ptr<State>& state, const SocketAddress& peer);
+
+void OnAnswer(const std::shared_ptr<State>& state, const SocketAddress& peer, const PublicKey& to,
+              const absl::StatusOr<coap::Response>& response) {
+  const absl::Status status = OutcomeOf(response);
+  if (status.ok()) {
+    ++state->counters.accepted;
+  } else {
+    state->Tell(to, status);
+  }
+  // Who did not answer this one would be waited for as long for each of the others.
+  if (!response.ok())
+    for (const Unsent& unsent : state->GiveUp(peer)) state->Tell(unsent.to, status);
+  SendNext(state, peer);
+}
+
+/// Has the endpoint send one. Errors: as Endpoint::Request.
+absl::Status SendOne(const std::shared_ptr<State>& state, const SocketAddress& peer,
+                     Unsent unsent) {
+  const std::size_t bytes = unsent.envelope.size();
+  Message message = Message(Code::kPost).SetPath(state->options.path);
+  message.SetPayload(ContentFormat::kOctetStream, std::move(unsent.envelope));
+  const auto id = state->endpoint.Request(
+      peer, message,
+      [state, peer, bytes, to = unsent.to](const absl::StatusOr<coap::Response>& response) {
+        state->Free(peer, bytes);
+        OnAnswer(state, peer, to, response);
+      });
+  if (!id.ok()) state->Free(peer, bytes);
+  return id.status();
+}
+
+void SendNext(const std::shared_ptr<State>& state, const SocketAddress& peer) {
+  while (std::optional<Unsent> next = state->Next(peer)) {
+    const PublicKey to = next->to;
+    const absl::Status status = SendOne(state, peer, *std::move(next));
+    if (status.ok()) return;
+    state->Tell(to, status);
+  }
+}
+
 class Transport final : public CoapTransport {
  public:
   Transport(coap::Endpoint* endpoint, const CoapTransportOptions& options)
       : endpoint_(*endpoint),
-        state_(std::make_shared<State>(options)),
+        state_(std::make_shared<State>(*endpoint, options)),
         topic_path_(options.path + "/t") {}
-  ~Transport() override { Stop(); }
+  ~Transport() override {
+    Stop();
+    state_->GiveUpAll();
+  }
 
   absl::Status Send(const PublicKey& to, std::string envelope) override {
     WAXVM_ASSIGN_OR_RETURN(const SocketAddress peer, state_->options.find(to));
@@ -267,23 +346,15 @@ class Transport final : public CoapTransport {
 
 absl::Status Transport::Post(const PublicKey& to, const SocketAddress& peer, std::string envelope) {
   if (peer.is_multicast()) return InvalidArgument("%s is a group", peer.ToText());
-  WAXVM_RETURN_IF_ERROR(state_->Take(peer, envelope.size()));
-  Room room(state_, peer, envelope.size());
-  Message message = Message(Code::kPost).SetPath(state_->options.path);
-  message.SetPayload(ContentFormat::kOctetStream, std::move(envelope));
-  const auto id =
-      endpoint_.Request(peer, message,
-                        [state = state_, to, room = std::move(room)](
-                            const absl::StatusOr<coap::Response>& response) mutable {
-                          room.Free();
-                          const absl::Status status = OutcomeOf(response);
-                          ++(status.ok() ? state->counters.accepted : state->counters.failed);
-                          if (status.ok() || !state->options.on_failure) return;
-                          MutexLock lock(state->hub_mutex);
-                          if (!state->stopped) state->options.on_failure(to, status);
-                        });
-  if (id.ok()) ++state_->counters.sent;
-  return id.status();
+  WAXVM_ASSIGN_OR_RETURN(const bool idle, state_->Queue(peer, to, std::move(envelope)));
+  absl::Status status;
+  if (idle) {
+    // What is refused at once is no failure to be told later; others may wait behind it by now.
+    status = SendOne(state_, peer, *state_->Next(peer));
+    if (!status.ok()) SendNext(state_, peer);
+  }
+  if (status.ok()) ++state_->counters.sent;
+  return status;
 }
 
 absl::Status Transport::PostToGroup(const Address& group, std::string envelope) {
@@ -377,7 +448,7 @@ void Transport::Stop() {
 
 CoapTransportStats Transport::stats() const {
   const State::Counters& counters = state_->counters;
-  MutexLock lock(state_->room_mutex);
+  MutexLock lock(state_->lines_mutex);
   return {.sent = counters.sent,
           .accepted = counters.accepted,
           .failed = counters.failed,

@@ -7,7 +7,6 @@
 #include <memory>
 #include <string>
 #include <thread>
-#include <utility>
 
 #include "src/messaging/messaging_for_test.h"
 #include "src/messaging_coap/messaging_coap_for_test.h"
@@ -22,8 +21,8 @@ using messaging::PublicOf;
 using messaging::TopicAdvert;
 
 std::unique_ptr<coap::Endpoint> Open() {
-  auto endpoint = coap::Endpoint::Create(*NewUdpSocket({.local = *SocketAddress::Parse("[::1]:0")}),
-                                         {.transmission = {.nstart = 8}});
+  auto endpoint =
+      coap::Endpoint::Create(*NewUdpSocket({.local = *SocketAddress::Parse("[::1]:0")}));
   EXPECT_TRUE(endpoint.ok()) << endpoint.status();
   EXPECT_TRUE((*endpoint)->Start().ok());
   return *std::move(endpoint);
@@ -69,10 +68,7 @@ TEST(MessagingCoapUdp, CarriesRequestsRepliesAndTopics) {
                   .ok());
   for (const auto& side : {&here, &there})
     ASSERT_TRUE(side->hub->SetTopic(TopicAdvert(KeyOf(50), {PublicOf(1)})).ok());
-  // Those that were challenged come after some that were sent later.
-  JoinOptions join;
-  join.max_held = 128;
-  ASSERT_TRUE(counting.Join(PublicOf(50), std::move(join)).ok());
+  ASSERT_TRUE(counting.Join(PublicOf(50)).ok());
   ASSERT_TRUE(asking.Start().ok());
   ASSERT_TRUE(counting.Start().ok());
   for (std::uint64_t i = 0; i < 100; ++i) {
