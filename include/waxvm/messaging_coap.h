@@ -82,7 +82,7 @@ class CoapTransport : public EngineTransport {
   virtual void Stop() = 0;
 
   /// Asks a peer for the last message of a topic, which goes to the hub like any other. Errors: of
-  /// Endpoint::Request; what the peer answers is only counted.
+  /// Endpoint::Request; that the peer has none, or does not answer, is told to nobody.
   virtual absl::Status FetchRetained(const PublicKey& topic, const SocketAddress& peer) = 0;
 
   virtual CoapTransportStats stats() const = 0;
