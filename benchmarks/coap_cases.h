@@ -26,9 +26,6 @@ inline constexpr std::size_t kPayloadBytes = 16;
 SocketAddress ClientAddress(std::size_t pair, std::uint16_t port);
 SocketAddress ServerAddress(std::size_t pair, std::uint16_t port);
 
-/// Runs the calling thread on the first CPU that this process may use, or on the last one.
-void PinTo(bool last);
-
 /// Where exchanges are counted from: one side asks, the other one answers.
 class ExchangeLoad {
  public:

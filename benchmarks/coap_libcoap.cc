@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "benchmarks/coap_cases.h"
+#include "benchmarks/pin.h"
 #include "src/base/status.h"
 #include "waxvm/datagram.h"
 

@@ -2,8 +2,6 @@
 // The floor: datagrams sent back as they came, by the bare system calls and through the sockets
 // that endpoints use.
 #include <netinet/in.h>
-#include <pthread.h>
-#include <sched.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -14,6 +12,7 @@
 #include <vector>
 
 #include "benchmarks/coap_cases.h"
+#include "benchmarks/pin.h"
 #include "src/base/status.h"
 #include "src/base/unique_fd.h"
 
@@ -253,21 +252,6 @@ SocketAddress ClientAddress(std::size_t pair, std::uint16_t port) {
 }
 SocketAddress ServerAddress(std::size_t pair, std::uint16_t port) {
   return AddressOf(1, pair, port);
-}
-
-void PinTo(bool last) {
-  static const cpu_set_t all = [] {
-    cpu_set_t set;
-    sched_getaffinity(0, sizeof set, &set);
-    return set;
-  }();
-  std::vector<std::size_t> cpus;
-  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu)
-    if (CPU_ISSET(cpu, &all)) cpus.push_back(cpu);
-  cpu_set_t chosen;
-  CPU_ZERO(&chosen);
-  CPU_SET(last ? cpus.back() : cpus.front(), &chosen);
-  pthread_setaffinity_np(pthread_self(), sizeof chosen, &chosen);
 }
 
 void MeasureExchanges(benchmark::State& state, const NewLoad& make, std::size_t in_flight) {

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "benchmarks/coap_cases.h"
+#include "benchmarks/pin.h"
 #include "src/base/status.h"
 #include "waxvm/coap_endpoint.h"
 

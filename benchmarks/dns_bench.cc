@@ -4,8 +4,6 @@
 // answer is counted, and compared with the one that was checked first; a lost one is an error.
 #include <benchmark/benchmark.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -26,6 +24,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "benchmarks/pin.h"
 #include "benchmarks/spawn.h"
 #include "src/base/status.h"
 #include "src/base/unique_fd.h"
@@ -45,22 +44,6 @@ constexpr std::size_t kBatch = 64;
 // Questions that wait for their answers: one batch is on its way while another is answered.
 constexpr std::size_t kInFlight = 2 * kBatch;
 constexpr std::size_t kMaxBytes = 2048;
-
-/// The first CPU that this process may use, or the last one.
-void PinTo(bool last) {
-  cpu_set_t allowed;
-  static const cpu_set_t all = [] {
-    cpu_set_t set;
-    sched_getaffinity(0, sizeof set, &set);
-    return set;
-  }();
-  std::vector<std::size_t> cpus;
-  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu)
-    if (CPU_ISSET(cpu, &all)) cpus.push_back(cpu);
-  CPU_ZERO(&allowed);
-  CPU_SET(last ? cpus.back() : cpus.front(), &allowed);
-  pthread_setaffinity_np(pthread_self(), sizeof allowed, &allowed);
-}
 
 /// Datagrams that are sent or received with one system call.
 struct Batch {

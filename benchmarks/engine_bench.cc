@@ -5,8 +5,6 @@
 #include <benchmark/benchmark.h>
 #include <capnp/message.h>
 #include <capnp/serialize.h>
-#include <pthread.h>
-#include <sched.h>
 
 #include <atomic>
 #include <cstring>
@@ -16,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "benchmarks/pin.h"
 #include "envelope.capnp.h"
 #include "src/base/status.h"
 #include "src/messaging/engine_impl.h"
@@ -28,22 +27,6 @@ namespace {
 constexpr std::size_t kBatch = 1'000;
 constexpr std::size_t kQueueMessages = 1'024;
 constexpr std::size_t kSubscribers = 1'000;
-
-/// The first CPU that this process may use, or the last one.
-void PinTo(bool last) {
-  static const cpu_set_t all = [] {
-    cpu_set_t set;
-    sched_getaffinity(0, sizeof set, &set);
-    return set;
-  }();
-  std::vector<std::size_t> cpus;
-  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu)
-    if (CPU_ISSET(cpu, &all)) cpus.push_back(cpu);
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  CPU_SET(last ? cpus.back() : cpus.front(), &allowed);
-  pthread_setaffinity_np(pthread_self(), sizeof allowed, &allowed);
-}
 
 void Skip(benchmark::State& state, const absl::Status& status) {
   state.SkipWithError(std::string(status.message()).c_str());
