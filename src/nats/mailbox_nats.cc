@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <map>
 #include <optional>
 #include <utility>
@@ -15,12 +14,19 @@
 #include "src/base/status.h"
 #include "src/mailbox/checks.h"
 #include "src/nats/jetstream.h"
+#include "src/nats/stream_text.h"
 
 namespace waxvm {
 namespace {
 
+using nats::Decode;
+using nats::Describe;
+using nats::Encode;
+using nats::Hex;
 using nats::JetStream;
 using nats::Message;
+using nats::Understand;
+using nats::Unhex;
 using std::chrono::milliseconds;
 
 constexpr std::size_t kMaxPayloadBytes = 512 << 10;  // a server takes 1 MiB, headers included
@@ -41,85 +47,6 @@ constexpr char kDeliveries[] = "Waxvm-Deliveries";
 constexpr char kAppended[] = "Waxvm-Appended";
 
 std::int64_t Nanoseconds(milliseconds time) { return std::chrono::nanoseconds(time).count(); }
-
-std::string Hex(std::string_view bytes) {
-  std::string text;
-  for (const char byte : bytes)
-    absl::StrAppendFormat(&text, "%02x", static_cast<unsigned char>(byte));
-  return text;
-}
-
-std::string Unhex(std::string_view text) {
-  std::string bytes(text.size() / 2, '\0');
-  std::size_t size = 0;
-  if (sodium_hex2bin(reinterpret_cast<unsigned char*>(bytes.data()), bytes.size(), text.data(),
-                     text.size(), nullptr, &size, nullptr) != 0)
-    return "";
-  bytes.resize(size);
-  return bytes;
-}
-
-/// A name as one token of a subject: what is no letter, digit, - or _ is =XX.
-std::string Encode(std::string_view name) {
-  std::string token;
-  for (const char c : name) {
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-        c == '_') {
-      token.push_back(c);
-    } else {
-      absl::StrAppendFormat(&token, "=%02x", static_cast<unsigned char>(c));
-    }
-  }
-  return token;
-}
-
-std::string Decode(std::string_view token) {
-  std::string name;
-  for (std::size_t i = 0; i < token.size(); ++i) {
-    if (token[i] == '=' && i + 2 < token.size()) {
-      name += Unhex(token.substr(i + 1, 2));
-      i += 2;
-    } else {
-      name.push_back(token[i]);
-    }
-  }
-  return name;
-}
-
-/// The options of a mailbox are in the description of its stream.
-std::string Describe(const MailboxOptions& options) {
-  return absl::StrFormat("waxvm-mailbox-v1 %d %d %d %d %d %d %d %d %d", options.topic,
-                         options.strict, options.max_deliveries, options.first_back_off.count(),
-                         options.max_back_off.count(), options.time_to_live.count(),
-                         options.max_messages, options.max_bytes, options.max_dead_letters);
-}
-
-std::optional<MailboxOptions> Understand(const char* description) {
-  if (description == nullptr) return std::nullopt;
-  int topic = 0;
-  int strict = 0;
-  unsigned deliveries = 0;
-  long long first = 0;
-  long long most = 0;
-  long long life = 0;
-  unsigned long long messages = 0;
-  unsigned long long bytes = 0;
-  unsigned long long dead = 0;
-  if (std::sscanf(description, "waxvm-mailbox-v1 %d %d %u %lld %lld %lld %llu %llu %llu", &topic,
-                  &strict, &deliveries, &first, &most, &life, &messages, &bytes, &dead) != 9)
-    return std::nullopt;
-  MailboxOptions options = {.topic = topic != 0,
-                            .strict = strict != 0,
-                            .max_deliveries = deliveries,
-                            .first_back_off = milliseconds(first),
-                            .max_back_off = milliseconds(most),
-                            .time_to_live = milliseconds(life),
-                            .max_messages = messages,
-                            .max_bytes = bytes,
-                            .max_dead_letters = dead};
-  if (!mailbox::CheckOptions(options).ok()) return std::nullopt;
-  return options;
-}
 
 std::string Header(natsMsg* message, const char* name) {
   const char* value = nullptr;
